@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# visitors.bash - the visitors that common/run lets come
+#
+# What they do is printed in round brackets, so that it is never taken for a
+# line of the program. $dir and $said are common/run's.
+
+# await REGEX: waits until the program has printed a line that matches, at most
+# ten seconds, and no longer than the program runs.
+await() {
+    local deadline=$((SECONDS + 10))
+    until grep -qE -- "$1" "$said" 2>/dev/null; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.02
+        kill -0 "$running" 2>/dev/null || return 1
+    done
+}
+
+# visitor NAME PORT: comes, and listens until the program hangs up. What was
+# heard is told when the program has ended.
+visitor() {
+    local name=$1 port=$2
+    echo "   ($name comes to port $port)"
+    {
+        exec 5<>"/dev/tcp/127.0.0.1/$port" || return
+    } 2>/dev/null
+    hears "$name"
+    exec 5>&-
+}
+
+# hears NAME: remembers each line that comes until the program hangs up.
+hears() {
+    local line
+    while IFS= read -r -t 5 -u 5 line; do
+        echo "   ($1 heard: $line)" >>"$dir/heard.$1"
+    done 2>/dev/null
+}
