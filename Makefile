@@ -23,8 +23,8 @@ source    = $(subst -,_,$(patsubst $(firstword $(subst -, ,$1))-%,%,$1))
 numbers  := $(foreach c,$(chapters),$(call number,$c))
 
 # Stops with one line when a tool is missing.
-need = $(foreach m,$(firstword $(shell common/need $1)),$(error \
-       $(shell common/need $1)))
+missing = $(shell CC='$(CC)' BATS_LIB_PATH='$(BATS_LIB_PATH)' common/need $1)
+need = $(foreach m,$(firstword $(missing)),$(error $(missing)))
 
 programs  := $(chapters:%=$(BUILD)/chapters/%)
 exercises := $(chapters:%=$(BUILD)/exercises/%)

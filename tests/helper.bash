@@ -179,7 +179,14 @@ stop_and_continue() {
 start_traced() {
     need_strace
     trace=$BATS_TEST_TMPDIR/trace
-    start strace -D -f -qq -o "$trace" -e signal=none -e "trace=$1" "${@:2}"
+    # shellcheck disable=SC2086 # start_injected gives further options
+    start strace -D -f -qq -o "$trace" -e signal=none -e trace=$1 "${@:2}"
+}
+
+# start_injected CALLS:FAULT COMMAND ...: the same, with a fault that strace puts
+# into these calls: accept:error=ECONNABORTED:when=3. strace(1)
+start_injected() {
+    start_traced "${1%%:*} -e inject=$1" "${@:2}"
 }
 
 need_strace() {
