@@ -123,8 +123,11 @@ endef
 $(foreach c,$(chapters),$(eval $(call chapter,$c,$(call number,$c))))
 
 # Whatever else begins like a chapter's command has a wrong number.
-chapter% test% exercise% watch% hint% solution% reset% strace%:
-	@:$(error there is no chapter $*; the chapters are $(numbers))
+commands := chapter test exercise watch hint solution reset strace
+known    := test $(foreach c,$(commands),$(numbers:%=$c%))
+unknown  := $(filter-out $(known),$(filter $(commands:%=%%),$(MAKECMDGOALS)))
+$(foreach goal,$(firstword $(unknown)),$(error \
+  no such command: $(goal). The chapters are $(numbers); "make" lists the commands))
 
 # --- all of them ------------------------------------------------------------
 

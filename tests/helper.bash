@@ -248,11 +248,11 @@ refused() {
     run --separate-stderr timeout 10 "$build/tests/refuse" "$@"
 }
 
-# explains_refusal CALL ERROR COMMAND ...: one line that names both, exit 1.
+# explains_refusal CALL ERROR COMMAND ...: one line with the error, exit 1.
 explains_refusal() {
     refused "$@"
     assert_equal "$status" 1
-    output=$stderr assert_output --regexp "^$(short_name "$3"): $1.*: $2 \(.+\)"
+    output=$stderr assert_output --regexp "^$(short_name "$3"): .*: $2 \(.+\)"
     assert_equal "$(wc -l <<<"$stderr")" 1
 }
 
