@@ -53,3 +53,12 @@ void greet(int visitor, const char *greeting)
         say("   the visitor on descriptor %d has left", visitor);
     close(visitor);
 }
+
+int try_accept(int listener)
+{
+    int visitor = accept(listener, NULL, NULL);
+    if (visitor < 0 && errno != EAGAIN && errno != EINTR &&
+        errno != ECONNABORTED)
+        fail(errno, "accept");
+    return visitor;
+}

@@ -1,0 +1,184 @@
+#!/usr/bin/env bats
+# Chapter 4: completions come in the order in which things happen; user_data
+# says which is which.
+
+load helper
+
+# visits_in_order DOOR ...: each visitor comes when the one before was greeted.
+visits_in_order() {
+    start "$program" 0
+    await 'asleep'
+    local door
+    for door in "$@"; do
+        run visit "${ports[door]}"
+        assert_output "hello from door $door"
+    done
+    ended
+    assert_success
+    assert_line "5. order submitted: 0 1 2, order completed: $*"
+    assert_line '   CQEs left: 0'
+}
+
+@test "program: any order of visits gives that order of completions" {
+    local order
+    for order in '0 1 2' '0 2 1' '1 0 2' '1 2 0' '2 0 1' '2 1 0'; do
+        # shellcheck disable=SC2086
+        visits_in_order $order
+    done
+}
+
+@test "program: exactly one CQE for each SQE, with its user_data" {
+    visits_in_order 2 0 1
+    assert_equal "$(grep -c '^   a CQE: ' "$out")" 3
+    local i
+    for i in 0 1 2; do
+        local pointer
+        pointer=$(sed -n "s/^2\. a poll of door $i, user_data //p" "$out")
+        assert_line "   a CQE: user_data $pointer, door $i, res 1 (POLLIN)"
+        assert_line --regexp "^       \+ slot $i: POLL_ADD, fd [0-9]+, user_data $pointer\$"
+    done
+}
+
+@test "program: three polls go in with one call" {
+    start_traced io_uring_enter "$program" 0
+    await 'asleep'
+    run grep -m 1 io_uring_enter "$trace"
+    assert_output --regexp 'io_uring_enter\([0-9]+, 3, 0, 0, NULL, 8\) += 3$'
+}
+
+@test "program: visitors at all doors at once are all greeted" {
+    start "$program" 0
+    await 'asleep'
+    await_state S
+    kill -STOP "$pid"
+    await_state T
+    come first "${ports[0]}"
+    come second "${ports[1]}"
+    come third "${ports[2]}"
+    kill -CONT "$pid"
+    run hear "$first"
+    assert_output 'hello from door 0'
+    run hear "$second"
+    assert_output 'hello from door 1'
+    run hear "$third"
+    assert_output 'hello from door 2'
+    ended
+    assert_success
+    assert_line '   CQEs left: 0'
+}
+
+@test "program: when nobody is there after all, that door is asked again" {
+    start_injected accept,accept4:error=EAGAIN:when=1 "$program" 0
+    await 'asleep'
+    local door
+    for door in 1 0 2; do
+        run visit "${ports[door]}"
+        assert_output "hello from door $door"
+    done
+    ended
+    assert_success
+    # four polls, four CQEs: door 1 was asked twice
+    assert_equal "$(grep -c '^   a CQE: ' "$out")" 4
+    assert_line '5. order submitted: 0 1 2, order completed: 1 0 2'
+}
+
+@test "program: stopped and continued, it goes on waiting" {
+    start "$program" 0
+    await 'asleep'
+    await_state S
+    stop_and_continue
+    await_state S
+    for door in 2 1 0; do
+        run visit "${ports[door]}"
+        assert_output "hello from door $door"
+    done
+    ended
+    assert_success
+}
+
+@test "program: wrong command lines get the usage" {
+    refuses_wrong_command_lines "$program"
+    # the third door would be at 65536
+    run --separate-stderr timeout 10 "$program" 65534
+    assert_equal "$status" 2
+    output=$stderr assert_output --partial 'too high for all the doors: 65534'
+}
+
+@test "program: a port in use is named, with what to do" {
+    explains_port_in_use "$program"
+}
+
+@test "program: a port for root only is named, with what to do" {
+    explains_privileged_port "$program"
+}
+
+@test "program: no descriptor, no io_uring: one line each" {
+    explains_full_table "$program"
+    explains_refusal io_uring_setup EPERM "$program" 0
+    explains_refusal io_uring_setup ENOSYS "$program" 0
+    explains_refusal io_uring_enter EBUSY "$program" 0
+}
+
+# --- the exercise -------------------------------------------------------------
+
+@test "exercise: two visitors, then nobody: the timeout ends it" {
+    start "$exercise" 0
+    did "two visitors came, to door 2 and door 0; then nobody did"
+    run visit "${ports[2]}"
+    assert_output 'hello from door 2'
+    run visit "${ports[0]}"
+    assert_output 'hello from door 0'
+    ended 5
+    assert_success
+    assert_line 'nobody came for 500 ms'
+}
+
+@test "exercise: user_data is a kind and an index" {
+    start "$exercise" 0
+    did "visitors came to door 1 and door 2, then nobody; each CQE is printed"
+    visit "${ports[1]}"
+    visit "${ports[2]}"
+    ended 5
+    run grep '^a CQE: ' "$out"
+    assert_line 'a CQE: user_data 0x100000001, res 1'
+    assert_line 'a CQE: user_data 0x100000002, res 1'
+    assert_line 'a CQE: user_data 0x200000000, res -62 (ETIME: Timer expired)'
+}
+
+@test "exercise: it does not end while visitors keep coming" {
+    start "$exercise" 0
+    did "five visitors came to door 0, one every 200 ms: twice the time"
+    local i
+    for i in 1 2 3 4 5; do
+        run visit "${ports[0]}"
+        echo "visitor $i"
+        assert_output 'hello from door 0'
+        sleep 0.2
+    done
+    ended 5
+    assert_success
+    assert_line 'nobody came for 500 ms'
+}
+
+@test "exercise: with no visitor at all it waits 500 ms, asleep, and ends" {
+    local began=${EPOCHREALTIME/./}
+    start "$exercise" 0
+    did "nobody came"
+    await_state S
+    ended 5
+    local ms=$(((${EPOCHREALTIME/./} - began) / 1000))
+    assert_success
+    assert_line 'nobody came for 500 ms'
+    echo "It ended after $ms ms, expected: 500 or more."
+    assert [ "$ms" -ge 500 ]
+}
+
+@test "exercise: stopped and continued, it goes on" {
+    start "$exercise" 0
+    did "it was stopped and continued, as Ctrl-Z and fg do"
+    await_state S
+    stop_and_continue
+    ended 5
+    assert_success
+    assert_line 'nobody came for 500 ms'
+}
