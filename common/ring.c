@@ -81,3 +81,21 @@ struct io_uring_cqe *ring_wait(struct io_uring *ring)
         fail(-ret, "io_uring_wait_cqe");
     return cqe;
 }
+
+void ring_submit(struct io_uring *ring)
+{
+    int ret;
+    do
+        ret = io_uring_submit(ring);
+    while (ret == -EINTR);
+    if (ret < 0)
+        fail(-ret, "io_uring_submit");
+}
+
+struct io_uring_sqe *ring_sqe(struct io_uring *ring)
+{
+    struct io_uring_sqe *sqe;
+    while ((sqe = io_uring_get_sqe(ring)) == NULL)
+        ring_submit(ring);
+    return sqe;
+}

@@ -19,4 +19,12 @@ void ring_open(struct io_uring *ring, unsigned entries);
 // ends the program. Taught by chapter 3. io_uring_wait_cqe(3)
 struct io_uring_cqe *ring_wait(struct io_uring *ring);
 
+// Submits what is prepared. A signal meanwhile is no error; any other ends the
+// program. Taught by chapter 5. io_uring_submit(3)
+void ring_submit(struct io_uring *ring);
+
+// An SQE to fill in: set its user_data, too. Where the queue is full, what is
+// in it is submitted first. Taught by chapter 5's exercise. io_uring_get_sqe(3)
+struct io_uring_sqe *ring_sqe(struct io_uring *ring);
+
 #endif

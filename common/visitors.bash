@@ -2,7 +2,8 @@
 # visitors.bash - the visitors that common/run lets come
 #
 # What they do is printed in round brackets, so that it is never taken for a
-# line of the program. $dir and $said are common/run's.
+# line of the program, and through the program's pipe, so that it stands in its
+# place. $dir and $said are common/run's.
 
 # await REGEX: waits until the program has printed a line that matches, at most
 # ten seconds, and no longer than the program runs.
@@ -19,7 +20,7 @@ await() {
 # heard is told when the program has ended.
 visitor() {
     local name=$1 port=$2
-    echo "   ($name comes to port $port)"
+    echo "   ($name comes to port $port)" >"$dir/pipe"
     {
         exec 5<>"/dev/tcp/127.0.0.1/$port" || return
     } 2>/dev/null
