@@ -4,8 +4,8 @@
 //
 // A pointer in user_data says whose completion it is only while all requests
 // are of one kind. With two kinds the number is cut in two: 32 bits say what
-// was asked for, 32 bits which one of that kind. The two functions that pack and
-// unpack stand side by side, and nothing else knows the layout.
+// was asked for, 32 bits which one of that kind. The two functions that pack
+// and unpack stand side by side, and nothing else knows the layout.
 //
 // A timeout completes with -ETIME when its time is up: that is its success.
 // Restarting the clock at each visitor is not needed: it is enough to

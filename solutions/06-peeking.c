@@ -36,14 +36,16 @@ static void arm(struct io_uring *ring, struct door *door)
     io_uring_sqe_set_data(sqe, door);
 }
 
-// Takes all completions that are there, in one go. The macro reads the tail once
-// and walks up to it; the CQEs stay valid until the one io_uring_cq_advance(),
-// and are not touched after it. Returns how many visitors were greeted.
+// Takes all completions that are there, in one go. The macro reads the tail
+// once and walks up to it; the CQEs stay valid until the one
+// io_uring_cq_advance(), and are not touched after it. Returns how many
+// visitors were greeted.
 static unsigned greet_ready(struct io_uring *ring)
 {
     unsigned head, taken = 0, greeted = 0;
     struct io_uring_cqe *cqe;
-    io_uring_for_each_cqe(ring, head, cqe) {
+    io_uring_for_each_cqe(ring, head, cqe)
+    {
         struct door *door = io_uring_cqe_get_data(cqe);
         if (cqe->res < 0)
             fail(-cqe->res, "POLL_ADD");

@@ -37,7 +37,8 @@ int main(int argc, char **argv)
 {
     // 1. Listen, on a socket on which no call sleeps.
     int listener = tcp_listen(port_argument(argc, argv), SOCK_NONBLOCK);
-    say("1. the listener, descriptor %d, %s", listener, blocking_text(listener));
+    say("1. the listener, descriptor %d, %s", listener,
+        blocking_text(listener));
 
     // 2. Ask until somebody is there.
     say("2. accept(), again and again");

@@ -107,8 +107,8 @@ int main(int argc, char **argv)
     draw_ring("when the visitor has come", &ring);
 
     // 6. Whose completion is it, and what happened?
-    say("6. a CQE: user_data 0x%llx, res %s", (unsigned long long)cqe->user_data,
-        poll_text(cqe->res));
+    say("6. a CQE: user_data 0x%llx, res %s",
+        (unsigned long long)cqe->user_data, poll_text(cqe->res));
     if (io_uring_cqe_get_data64(cqe) != LISTENER_READY)
         fail(0, "this CQE is not the listener's");
     if (cqe->res < 0)
