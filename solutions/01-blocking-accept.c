@@ -54,4 +54,4 @@ int main(int argc, char **argv)
     return 0;
 }
 
-// exercise.c as shipped: 8d62d57284a164795ce71cba0e7dee6c6ae9b7f2
+// exercise.c as shipped: defa0ef2904e48e91bb74e7f70e0dcdc90075c34

@@ -95,8 +95,8 @@ load helper
     assert_output 'hello, visitor 1'
     run visit "$port"
     assert_output 'hello, visitor 2'
-    run visit "$port"
-    assert_output 'hello, visitor 3'
+    visit "$port" >"$BATS_TEST_TMPDIR/third"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/third" && echo .)" $'hello, visitor 3\n.'
     ended
     assert_success
 }
@@ -120,7 +120,7 @@ load helper
     assert_success
 }
 
-@test "exercise: it pauses 200 ms between visitors, asleep" {
+@test "exercise: it pauses 200 ms between two visitors" {
     start "$exercise" 0
     did "three visitors came at once; between them there are two pauses"
     local began=${EPOCHREALTIME/./}
@@ -129,20 +129,43 @@ load helper
     come third "$port"
     run hear "$third"
     assert_output 'hello, visitor 3'
-    ended
     local ms=$(((${EPOCHREALTIME/./} - began) / 1000))
-    echo "The three visits took $ms ms; two pauses of 200 ms take 400 at least."
+    echo "The third was greeted after $ms ms; two pauses of 200 ms take 400 at least."
     assert [ "$ms" -ge 400 ]
+    ended
+    assert_success
+}
+
+@test "exercise: the pauses are spent asleep, and there are two" {
+    start_traced accept,accept4,nanosleep,clock_nanosleep,poll,ppoll,select,pselect6 \
+        "$exercise" 0
+    did "three visitors came at once; strace noted accept and the calls that sleep"
+    come first "$port"
+    come second "$port"
+    come third "$port"
+    run hear "$third"
+    assert_output 'hello, visitor 3'
+    ended
+    local order
+    order=$(sed -E 's/^[0-9]+ +//; s/^accept4?\(.*/accept/; s/^[a-z_0-9]+\(.*/sleep/' \
+        "$trace" | grep -E '^(accept|sleep)$' | tr '\n' ' ')
+    echo "In which order were there accept() and a sleep?"
+    assert_equal "$order" 'accept sleep accept sleep accept '
 }
 
 @test "exercise: while it waits for the third it is asleep" {
     start "$exercise" 0
-    visit "$port"
-    visit "$port"
     did "two visitors came, the third let it wait"
+    visit "$port"
+    visit "$port"
     await_state S
     assert [ "$(cpu_while 0.3)" -le 10 ]
     visit "$port"
     ended
     assert_success
+}
+
+@test "exercise: with no descriptor left it says so, and does not spin" {
+    did "accept() failed with EMFILE each time"
+    explains_refusal accept EMFILE "$exercise" 0
 }

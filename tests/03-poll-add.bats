@@ -196,7 +196,8 @@ picture() {
     visit "$port"
     visit "$port"
     ended
-    run grep '^a CQE: ' "$out"
+    echo "The same CQE over and over? Then it was never given back: io_uring_cqe_seen()."
+    run grep -m 10 '^a CQE: ' "$out"
     assert_output 'a CQE: user_data 0x1, res 1 (POLLIN)
 a CQE: user_data 0x2, res 1 (POLLIN)
 a CQE: user_data 0x3, res 1 (POLLIN)'
@@ -246,4 +247,19 @@ a CQE: user_data 0x3, res 1 (POLLIN)'
     assert_output 'hello, visitor 3'
     ended
     assert_success
+    echo "Visitor 1 needs two polls then, both with user_data 1:"
+    run grep -m 10 '^a CQE: ' "$out"
+    assert_output 'a CQE: user_data 0x1, res 1 (POLLIN)
+a CQE: user_data 0x1, res 1 (POLLIN)
+a CQE: user_data 0x2, res 1 (POLLIN)
+a CQE: user_data 0x3, res 1 (POLLIN)'
+}
+
+@test "exercise: an error that will not go away ends it" {
+    start_injected accept,accept4:error=EMFILE "$exercise" 0
+    did "accept() failed with EMFILE, each time"
+    come fd "$port"
+    ended
+    assert_equal "$status" 1
+    output=$stderr assert_output --partial EMFILE
 }

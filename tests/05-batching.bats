@@ -14,7 +14,7 @@ everybody() {
 
 @test "program: eight doors, a full queue, no ninth SQE, one submit of 8" {
     start "$program" 0
-    assert_equal "${#ports[@]}" 8
+    doors 8
     await 'asleep'
     everybody
     ended
@@ -28,6 +28,7 @@ everybody() {
 
 @test "program: one io_uring_enter arms all eight" {
     start_traced io_uring_enter,write "$program" 0
+    doors 8
     await 'asleep'
     run sed -n '1,/4\. asleep/p' "$trace"
     assert_equal "$(grep -c io_uring_enter <<<"$output")" 1
@@ -36,6 +37,7 @@ everybody() {
 
 @test "program: the price list counts its calls as strace does" {
     start_traced io_uring_enter "$program" 0
+    doors 8
     await 'asleep'
     everybody
     ended 30
@@ -51,6 +53,7 @@ everybody() {
 
 @test "program: 64 a call cost a small part of one by one" {
     start "$program" 0
+    doors 8
     await 'asleep'
     everybody
     ended 30
@@ -61,6 +64,7 @@ everybody() {
 
 @test "program: visitors at all doors at once are all greeted" {
     start "$program" 0
+    doors 8
     await 'asleep'
     await_state S
     kill -STOP "$pid"
@@ -81,6 +85,7 @@ everybody() {
 
 @test "program: when nobody is there after all, that door is asked again" {
     start_injected accept,accept4:error=EAGAIN:when=2 "$program" 0
+    doors 8
     await 'asleep'
     everybody
     ended 30
@@ -113,8 +118,8 @@ everybody() {
 
 @test "exercise: twenty doors are armed, and a visitor is greeted at each" {
     start "$exercise" 0
+    doors 20
     did "twenty visitors came, one after the other, each to another door"
-    assert_equal "${#ports[@]}" 20
     await 'asleep'
     everybody
     ended
@@ -124,6 +129,7 @@ everybody() {
 
 @test "exercise: all twenty at once are greeted, though the CQ holds eight" {
     start "$exercise" 0
+    doors 20
     did "twenty visitors came while the program was stopped; then it went on"
     await 'asleep'
     await_state S
@@ -145,6 +151,7 @@ everybody() {
 
 @test "exercise: a ring of four, and at most five calls that submit" {
     start_traced io_uring_setup,io_uring_enter "$exercise" 0
+    doors 20
     did "strace noted the calls of io_uring_enter that submitted something"
     await 'asleep'
     everybody
@@ -159,6 +166,7 @@ everybody() {
 
 @test "exercise: while all doors are armed it is asleep" {
     start "$exercise" 0
+    doors 20
     did "nobody came"
     await 'asleep'
     await_state S

@@ -125,6 +125,7 @@ done_line='done: the primes below 2000000 sum to 142913828922'
 
 @test "exercise: who comes during the work is greeted before it is done" {
     start "$exercise" 0
+    doors 3
     await '^working'
     did "a visitor came while the program was working"
     run visit "${ports[1]}"
@@ -144,6 +145,7 @@ done_line='done: the primes below 2000000 sum to 142913828922'
 
 @test "exercise: three who come at once are taken in one go" {
     start "$exercise" 0
+    doors 3
     await '^working'
     did "the program was stopped during its work, three visitors came, it went on"
     kill -STOP "$pid"
@@ -166,6 +168,7 @@ done_line='done: the primes below 2000000 sum to 142913828922'
 
 @test "exercise: the looks at the door are no system calls" {
     start_traced io_uring_enter,poll,ppoll,accept,accept4,select,pselect6 "$exercise" 0
+    doors 3
     await '^working'
     did "nobody came during the work; strace noted the calls that ask or wait"
     await '^done' 60
@@ -184,6 +187,7 @@ done_line='done: the primes below 2000000 sum to 142913828922'
 
 @test "exercise: once the work is done it sleeps" {
     start "$exercise" 0
+    doors 3
     did "nobody came until the work was done"
     await '^done' 60
     await_state S
@@ -200,6 +204,7 @@ done_line='done: the primes below 2000000 sum to 142913828922'
 
 @test "exercise: when nobody is there after all, that door is asked again" {
     start_injected accept,accept4:error=EAGAIN:when=1 "$exercise" 0
+    doors 3
     await '^working'
     did "the first accept() found nobody, though the poll had said POLLIN"
     run visit "${ports[0]}"

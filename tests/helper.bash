@@ -29,25 +29,43 @@ setup() {
 }
 
 teardown() {
-    [ -n "${BATS_TEST_COMPLETED:-}" ] || touch "$BATS_FILE_TMPDIR/failed"
-    [ -n "$pid" ] || return 0
-    kill -KILL "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-    return 0
+    local how=0
+    [ -n "$pid" ] && ! running && { wait "$pid" || how=$?; }
+    [ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    [ -z "${BATS_TEST_COMPLETED:-}" ] || return 0
+    touch "$BATS_FILE_TMPDIR/failed"
+    # shown with the failure
+    [ "$how" -lt 128 ] || echo "The program crashed: signal $(kill -l "$how")."
 }
 
 # --- the program --------------------------------------------------------------
 
-# start COMMAND ...: runs it in the background until it listens. Sets $pid, and
-# $port, or $ports where it listens at several.
+# start COMMAND ...: runs it in the background until it listens. Sets $pid and
+# $port.
 start() {
     # bats waits for whoever holds its descriptor 3
     "$@" >"$out" 2>"$err" 3>&- &
     pid=$!
-    # a line after the last "listening on": all ports are known then
-    await '^listening on ' && await '^[^l]'
-    mapfile -t ports < <(sed -n 's/^listening on 127\.0\.0\.1://p' "$out")
-    port=${ports[0]}
+    await '^listening on '
+    port=$(sed -n 's/^listening on 127\.0\.0\.1://p;q' "$out")
+}
+
+# doors N: waits until the started program listens at N ports, and sets $ports.
+doors() {
+    local deadline=$((SECONDS + 6))
+    until mapfile -t ports < <(sed -n 's/^listening on 127\.0\.0\.1://p' "$out") &&
+        [ "${#ports[@]}" -ge "$1" ]; do
+        running && [ "$SECONDS" -lt "$deadline" ] || fail "It was to listen at $1 ports, and listens at ${#ports[@]}.
+$(it_said)"
+        sleep 0.02
+    done
+}
+
+# it_said: what the program has printed, for the messages of failing tests.
+it_said() {
+    echo 'The program printed, up to then:'
+    tail -n 10 "$out"
+    tail -n 5 "$err"
 }
 
 # await REGEX [SECONDS]: until the program has printed a matching line.
@@ -56,9 +74,8 @@ await() {
     until grep -qE -- "$1" "$out"; do
         if ! running || [ "$SECONDS" -ge "$deadline" ]; then
             grep -qE -- "$1" "$out" && return
-            fail "$(running && echo 'The program runs, but' || echo 'The program ended, and') it never printed a line like: $1
-It printed:
-$(cat "$out" "$err")"
+            fail "$(running && echo 'The program runs, but' || echo 'The program ended, and') it did not print a line like: $1
+$(it_said)"
         fi
         sleep 0.02
     done
@@ -68,14 +85,13 @@ running() {
     kill -0 "$pid" 2>/dev/null && [ "$(state)" != Z ]
 }
 
-# ended [SECONDS]: the program must end within that time. Sets $status, $output,
+# ended [SECONDS]: the program must end within that time, 5 seconds. Sets $status, $output,
 # $lines and $stderr, as `run` does.
 ended() {
-    local deadline=$((SECONDS + ${1:-10} + 1))
+    local deadline=$((SECONDS + ${1:-5} + 1))
     while running; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "The program has not ended within ${1:-10} seconds.
-It printed:
-$(cat "$out" "$err")"
+        [ "$SECONDS" -lt "$deadline" ] || fail "The program has not ended within ${1:-5} seconds; it is in state $(state).
+$(it_said)"
         sleep 0.02
     done
     status=0
@@ -103,26 +119,29 @@ visit() {
 come() {
     local new
     { exec {new}<>"/dev/tcp/127.0.0.1/$2"; } 2>/dev/null ||
-        fail "A visitor came to port $2, and nobody listened there (any more)." ||
-        return
+        fail "A visitor came to port $2, and nobody listened there (any more).
+$(it_said)" || return
     printf -v "$1" %s "$new"
 }
 
 # hear DESCRIPTOR: prints what comes until the program hangs up.
 hear() {
     local how=0
-    timeout 5 cat <&"$1" 2>/dev/null || how=$?
+    timeout 3 cat <&"$1" 2>/dev/null || how=$?
     case $how in
     0) ;;
-    124) fail "The program did not hang up within 5 seconds." ;;
-    *) fail "The connection was reset: the program ended, or gave up this visitor." ;;
+    124) fail "A visitor came and listened for 3 seconds; the program did not hang up. It is in state $(state).
+$(it_said)" ;;
+    *) fail "A visitor's connection was reset: the program ended, or gave them up.
+$(it_said)" ;;
     esac
 }
 
 # hear_line DESCRIPTOR: prints the next line.
 hear_line() {
     local line
-    IFS= read -r -t 5 -u "$1" line || fail "The program said nothing for 5 seconds."
+    IFS= read -r -t 3 -u "$1" line || fail "A visitor listened for 3 seconds and heard no line.
+$(it_said)"
     printf '%s\n' "$line"
 }
 
@@ -144,8 +163,7 @@ await_state() {
     until [ "$(state)" = "$1" ]; do
         running && [ "$SECONDS" -lt "$deadline" ] ||
             fail "The program was to be in state $1, and is in '$(state)'.
-It printed:
-$(cat "$out" "$err")"
+$(it_said)"
         sleep 0.02
     done
 }

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// A clock's reading in milliseconds. CLOCK_MONOTONIC is the time on the wall;
+// A clock's reading in milliseconds. CLOCK_MONOTONIC is the time that passes;
 // CLOCK_THREAD_CPUTIME_ID moves only while this thread is on a CPU.
 static double now_ms(clockid_t clock)
 {
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 
     // 2. Take the first visitor out of the backlog; sleep while it is empty.
     say("2. accept(): asleep until somebody comes");
-    double wall = now_ms(CLOCK_MONOTONIC);
+    double elapsed = now_ms(CLOCK_MONOTONIC);
     double cpu = now_ms(CLOCK_THREAD_CPUTIME_ID);
     struct sockaddr_in from;
     socklen_t size;
@@ -91,11 +91,11 @@ int main(int argc, char **argv)
     if (visitor < 0)
         fail(errno, "accept");
 
-    wall = now_ms(CLOCK_MONOTONIC) - wall;
+    elapsed = now_ms(CLOCK_MONOTONIC) - elapsed;
     cpu = now_ms(CLOCK_THREAD_CPUTIME_ID) - cpu;
     say("   it returned descriptor %d: a visitor from 127.0.0.1:%d", visitor,
         ntohs(from.sin_port));
-    say("   the thread waited %.1f ms and used %.3f ms of CPU time", wall, cpu);
+    say("   the thread waited %.1f ms and used %.3f ms of CPU time", elapsed, cpu);
 
     // 3. Say hello and hang up.
     say("3. send() and close()");

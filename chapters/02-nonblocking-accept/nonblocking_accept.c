@@ -42,7 +42,7 @@ int main(int argc, char **argv)
 
     // 2. Ask until somebody is there.
     say("2. accept(), again and again");
-    double wall = now_ms(CLOCK_MONOTONIC);
+    double elapsed = now_ms(CLOCK_MONOTONIC);
     double cpu = now_ms(CLOCK_THREAD_CPUTIME_ID);
     long nobody = 0;
     int visitor;
@@ -52,11 +52,11 @@ int main(int argc, char **argv)
         nobody++;
     }
 
-    wall = now_ms(CLOCK_MONOTONIC) - wall;
+    elapsed = now_ms(CLOCK_MONOTONIC) - elapsed;
     cpu = now_ms(CLOCK_THREAD_CPUTIME_ID) - cpu;
     say("   %ld tries found nobody, the next one a visitor", nobody);
-    say("   %.0f ns a try", wall * 1e6 / (double)(nobody + 1));
-    say("   the thread waited %.1f ms and used %.1f ms of CPU time", wall, cpu);
+    say("   %.0f ns a try", elapsed * 1e6 / (double)(nobody + 1));
+    say("   the thread waited %.1f ms and used %.1f ms of CPU time", elapsed, cpu);
 
     // 3. The visitor's descriptor has flags of its own.
     say("3. the visitor, descriptor %d, %s", visitor, blocking_text(visitor));
