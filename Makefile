@@ -4,13 +4,14 @@
 # its exercise in exercise.c, its solution in solutions/03-poll-add.c and its
 # tests in tests/03-poll-add.bats. There is no other list of chapters.
 
+MAKEFLAGS += --jobs=$(shell nproc)
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 BUILD    ?= build
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow
-COMPILE   = $(CC) -std=gnu11 -D_GNU_SOURCE -Icommon $(WARNINGS) $(CFLAGS) -MMD
+COMPILE   = $(CC) -std=gnu11 -D_GNU_SOURCE -iquote common $(WARNINGS) $(CFLAGS) -MMD -MP
 
 # PORT and VISIT reach the programs; CC and BUILD reach the scripts.
 export CC BUILD PORT VISIT

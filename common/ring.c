@@ -28,7 +28,14 @@ void draw_ring(const char *when, struct io_uring *ring)
 
 void ring_open(struct io_uring *ring, unsigned entries)
 {
-    int ret = io_uring_queue_init(entries, ring, 0);
+    struct io_uring_params params = {0};
+    ring_open_params(ring, entries, &params);
+}
+
+void ring_open_params(struct io_uring *ring, unsigned entries,
+                      struct io_uring_params *params)
+{
+    int ret = io_uring_queue_init_params(entries, ring, params);
     if (ret < 0)
         fail_with(-ret, why_refused(-ret), "io_uring_queue_init");
 }

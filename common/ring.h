@@ -14,6 +14,10 @@ void draw_ring(const char *when, struct io_uring *ring);
 // Taught by chapter 3. io_uring_queue_init(3)
 void ring_open(struct io_uring *ring, unsigned entries);
 
+// The same with io_uring_setup(2)'s parameters: flags, and the CQ's size.
+void ring_open_params(struct io_uring *ring, unsigned entries,
+                      struct io_uring_params *params);
+
 // Sleeps until there is a CQE and returns it. It stays the ring's: it is valid
 // until io_uring_cqe_seen(3). A signal meanwhile is no error. Any other error
 // ends the program. Taught by chapter 3. io_uring_wait_cqe(3)

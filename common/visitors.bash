@@ -35,3 +35,32 @@ hears() {
         echo "   ($1 heard: $line)" >>"$dir/heard.$1"
     done 2>/dev/null
 }
+
+# arrives NAME PORT: comes, and stays.
+declare -A here
+arrives() {
+    local fd
+    echo "   ($1 comes to port $2)" >"$dir/pipe"
+    { exec {fd}<>"/dev/tcp/127.0.0.1/$2" || return; } 2>/dev/null
+    here[$1]=$fd
+}
+
+# says NAME WORDS: says a line, and waits for one that comes back. The short
+# pauses let the program fall asleep again, so that strace's lines keep an order.
+says() {
+    local line
+    sleep 0.2
+    echo "   ($1 says:   $2)" >"$dir/pipe"
+    printf '%s\n' "$2" >&"${here[$1]}"
+    IFS= read -r -t 5 -u "${here[$1]}" line || return
+    sleep 0.1
+    echo "   ($1 hears:  $line)" >"$dir/pipe"
+}
+
+# leaves NAME: hangs up.
+leaves() {
+    local fd=${here[$1]}
+    sleep 0.2
+    echo "   ($1 leaves)" >"$dir/pipe"
+    exec {fd}>&-
+}

@@ -147,7 +147,7 @@ same_code() {
             echo "$name: exercise.c as shipped has no TODO(exercise)"
             wrong=$((wrong + 1))
         }
-        "${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -Icommon -Wall -Wextra -Wpedantic \
+        "${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -iquote common -Wall -Wextra -Wpedantic \
             -Wshadow -Werror -o "$shipped" "$shipped.c" "$build/libcommon.a" \
             -Wl,--as-needed $(pkg-config --cflags --libs liburing) || {
             wrong=$((wrong + 1))

@@ -1,0 +1,16 @@
+#include "rlimit.h"
+
+#include "say.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+
+void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        fail(errno, "getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        fail(errno, "setrlimit");
+}

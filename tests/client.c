@@ -1,0 +1,302 @@
+// client - visitors for the servers' tests, who check every byte they get back
+//
+//     client PORT echo N BYTES    N at once, each sends BYTES and reads at the
+//                                 same time; hangs up its side, hears the end
+//     client PORT late N BYTES    the same, but reads nothing until the server
+//                                 takes no more from any of them
+//     client PORT drip N          sends N bytes, each when the last has come
+//     back client PORT reset N         N visitors reset their connection in the
+//                                 middle of a message
+//     client PORT chat N LINES    a speaker says LINES lines of 1,000 bytes, N
+//                                 others hear each, and one there never reads
+//     client PORT hold N          N visitors come and stay, saying nothing,
+//     until
+//                                 standard input ends
+//
+// One line on standard output says what happened, and exit 0 that every byte
+// came back; otherwise the first fault is named on standard error, exit 1.
+// Gives up after 30 seconds without progress.
+#include "rlimit.h"
+#include "say.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CHUNK = 65536, PATIENCE_MS = 30000, STALLED_MS = 500 };
+
+struct visitor {
+    int fd;
+    size_t sent, received;
+    bool shut, done;
+};
+
+// Byte i of what visitor v says: no short period, and another for each.
+static unsigned char byte_at(size_t v, size_t i)
+{
+    return (unsigned char)(i * 131 + (i >> 8) * 7 + (i >> 16) + v * 17);
+}
+
+static int come(uint16_t port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0)
+        fail(errno, "socket");
+    struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons(port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    while (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        if (errno != EINTR)
+            fail(errno, "connect to port %d", port);
+    return fd;
+}
+
+static struct visitor *all_come(uint16_t port, size_t n)
+{
+    raise_descriptor_limit();
+    struct visitor *visitors = calloc(n, sizeof *visitors);
+    if (visitors == NULL)
+        fail(errno, "calloc");
+    for (size_t v = 0; v < n; v++)
+        visitors[v].fd = come(port);
+    return visitors;
+}
+
+// Sends what the socket takes. False when it takes nothing now.
+static bool send_some(struct visitor *visitor, size_t v, size_t bytes)
+{
+    unsigned char chunk[CHUNK];
+    size_t n = bytes - visitor->sent < CHUNK ? bytes - visitor->sent : CHUNK;
+    for (size_t i = 0; i < n; i++)
+        chunk[i] = byte_at(v, visitor->sent + i);
+    ssize_t sent = send(visitor->fd, chunk, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN)
+        return false;
+    if (sent < 0)
+        fail(errno, "visitor %zu, send after %zu bytes", v, visitor->sent);
+    visitor->sent += (size_t)sent;
+    return true;
+}
+
+// Reads what is there and compares it. Sets `done` at the server's end.
+static void receive_some(struct visitor *visitor, size_t v, size_t bytes)
+{
+    unsigned char chunk[CHUNK];
+    ssize_t got = recv(visitor->fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN)
+        return;
+    if (got < 0)
+        fail(errno, "visitor %zu, recv after %zu bytes", v, visitor->received);
+    for (size_t i = 0; i < (size_t)got; i++)
+        if (chunk[i] != byte_at(v, visitor->received + i))
+            fail(0, "visitor %zu: byte %zu of %zu is wrong", v,
+                 visitor->received + i, bytes);
+    visitor->received += (size_t)got;
+    if (visitor->received > bytes)
+        fail(0, "visitor %zu: more than the %zu bytes that it sent", v, bytes);
+    if (got == 0 && visitor->received < bytes)
+        fail(0, "visitor %zu: hung up after %zu of %zu bytes", v,
+             visitor->received, bytes);
+    visitor->done = got == 0;
+}
+
+// Waits for any of them, up to `ms`. False when nothing happened.
+static bool wait_for(struct visitor *visitors, struct pollfd *polls, size_t n,
+                     size_t bytes, bool reading, int ms)
+{
+    for (size_t v = 0; v < n; v++) {
+        polls[v].fd = visitors[v].done ? -1 : visitors[v].fd;
+        polls[v].events = 0;
+        if (reading)
+            polls[v].events |= POLLIN;
+        if (visitors[v].sent < bytes)
+            polls[v].events |= POLLOUT;
+    }
+    int ready = poll(polls, n, ms);
+    if (ready < 0 && errno != EINTR)
+        fail(errno, "poll");
+    return ready != 0;
+}
+
+// Who has sent all says so: the server hears an end, and still may answer.
+static void hang_up_their_side(struct visitor *visitors, size_t n, size_t bytes)
+{
+    for (size_t v = 0; v < n; v++) {
+        if (visitors[v].shut || visitors[v].sent < bytes)
+            continue;
+        if (shutdown(visitors[v].fd, SHUT_WR) < 0)
+            fail(errno, "visitor %zu, shutdown", v);
+        visitors[v].shut = true;
+    }
+}
+
+static void echo(uint16_t port, size_t n, size_t bytes, bool late)
+{
+    struct visitor *visitors = all_come(port, n);
+    struct pollfd *polls = calloc(n, sizeof *polls);
+    if (polls == NULL)
+        fail(errno, "calloc");
+
+    size_t before_reading = 0;
+    if (late) {
+        while (wait_for(visitors, polls, n, bytes, false, STALLED_MS)) {
+            bool sending = false;
+            for (size_t v = 0; v < n; v++)
+                if (visitors[v].sent < bytes && polls[v].revents & POLLOUT)
+                    sending |= send_some(&visitors[v], v, bytes);
+            if (!sending)
+                break;
+        }
+        for (size_t v = 0; v < n; v++)
+            before_reading += visitors[v].sent;
+        say("%zu bytes sent before the first was read", before_reading);
+    }
+
+    for (size_t left = n; left > 0;) {
+        hang_up_their_side(visitors, n, bytes);
+        if (!wait_for(visitors, polls, n, bytes, true, PATIENCE_MS))
+            fail(0, "no progress for %d seconds: %zu of %zu visitors wait",
+                 PATIENCE_MS / 1000, left, n);
+        for (size_t v = 0; v < n; v++) {
+            struct visitor *visitor = &visitors[v];
+            if (visitor->done || polls[v].revents == 0)
+                continue;
+            if (visitor->sent < bytes && polls[v].revents & POLLOUT)
+                send_some(visitor, v, bytes);
+            if (polls[v].revents & (POLLIN | POLLHUP | POLLERR))
+                receive_some(visitor, v, bytes);
+            left -= visitor->done;
+        }
+    }
+    for (size_t v = 0; v < n; v++)
+        close(visitors[v].fd);
+    free(visitors);
+    free(polls);
+    say("%zu visitors, %zu bytes each: every byte came back", n, bytes);
+}
+
+static void drip(uint16_t port, size_t bytes)
+{
+    int fd = come(port);
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char out = byte_at(0, i), in = 0;
+        if (send(fd, &out, 1, MSG_NOSIGNAL) != 1)
+            fail(errno, "send of byte %zu", i);
+        struct pollfd poll_in = {.fd = fd, .events = POLLIN};
+        if (poll(&poll_in, 1, PATIENCE_MS) != 1)
+            fail(0, "byte %zu does not come back", i);
+        if (recv(fd, &in, 1, 0) != 1 || in != out)
+            fail(0, "byte %zu of %zu is wrong", i, bytes);
+    }
+    close(fd);
+    say("%zu bytes, one at a time: every byte came back", bytes);
+}
+
+// SO_LINGER with no time makes close() reset the connection. tcp(7)
+static void reset(uint16_t port, size_t n)
+{
+    struct visitor *visitors = all_come(port, n);
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    for (size_t v = 0; v < n; v++) {
+        int fd = visitors[v].fd;
+        send_some(&visitors[v], v, 1000);
+        if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) < 0)
+            fail(errno, "setsockopt SO_LINGER");
+        close(fd);
+    }
+    free(visitors);
+    say("%zu visitors reset their connection", n);
+}
+
+// Hears `size` bytes and compares them with what the speaker said.
+static void hear(int fd, size_t v, const unsigned char *said, size_t size)
+{
+    unsigned char heard[CHUNK];
+    for (size_t n = 0; n < size;) {
+        struct pollfd poll_in = {.fd = fd, .events = POLLIN};
+        if (poll(&poll_in, 1, PATIENCE_MS) != 1)
+            fail(0, "visitor %zu has heard nothing for 30 seconds", v);
+        ssize_t got = recv(fd, heard, size - n, 0);
+        if (got <= 0)
+            fail(got < 0 ? errno : 0, "visitor %zu: the chat hung up", v);
+        if (memcmp(heard, said + n, (size_t)got) != 0)
+            fail(0, "visitor %zu heard something else than was said", v);
+        n += (size_t)got;
+    }
+}
+
+static void chat(uint16_t port, size_t n, size_t lines)
+{
+    enum { LINE = 1000 };
+    struct visitor *listeners = all_come(port, n);
+    int mute = come(port), small = 4096, speaker = come(port);
+    if (setsockopt(mute, SOL_SOCKET, SO_RCVBUF, &small, sizeof small) < 0)
+        fail(errno, "setsockopt SO_RCVBUF");
+    for (size_t i = 0; i < lines; i++) {
+        unsigned char line[LINE];
+        for (size_t b = 0; b < LINE; b++)
+            line[b] = byte_at(i, b);
+        for (size_t sent = 0; sent < LINE;) {
+            ssize_t some =
+                send(speaker, line + sent, LINE - sent, MSG_NOSIGNAL);
+            if (some < 0)
+                fail(errno, "the speaker's send of line %zu", i);
+            sent += (size_t)some;
+        }
+        for (size_t v = 0; v < n; v++)
+            hear(listeners[v].fd, v, line, LINE);
+    }
+    char echo;
+    if (recv(speaker, &echo, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN)
+        fail(0, "the speaker heard something, or was let go");
+    close(speaker);
+    close(mute);
+    for (size_t v = 0; v < n; v++)
+        close(listeners[v].fd);
+    free(listeners);
+    say("%zu visitors heard %zu lines, and the speaker none", n, lines);
+}
+
+static void hold(uint16_t port, size_t n)
+{
+    struct visitor *visitors = all_come(port, n);
+    say("%zu visitors are here", n);
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+    for (size_t v = 0; v < n; v++)
+        close(visitors[v].fd);
+    free(visitors);
+}
+
+int main(int argc, char **argv)
+{
+    const char *how = argc > 2 ? argv[2] : "";
+    size_t n = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
+    size_t bytes = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
+    uint16_t port = argc > 1 ? (uint16_t)strtoul(argv[1], NULL, 10) : 0;
+
+    if (argc == 5 && strcmp(how, "echo") == 0)
+        echo(port, n, bytes, false);
+    else if (argc == 5 && strcmp(how, "late") == 0)
+        echo(port, n, bytes, true);
+    else if (argc == 5 && strcmp(how, "chat") == 0)
+        chat(port, n, bytes);
+    else if (argc == 4 && strcmp(how, "drip") == 0)
+        drip(port, n);
+    else if (argc == 4 && strcmp(how, "reset") == 0)
+        reset(port, n);
+    else if (argc == 4 && strcmp(how, "hold") == 0)
+        hold(port, n);
+    else
+        fail(0, "usage: client PORT echo|late|chat N M, or drip|reset|hold N");
+    return 0;
+}
