@@ -30,7 +30,8 @@ need = $(foreach m,$(firstword $(missing)),$(error $(missing)))
 programs  := $(chapters:%=$(BUILD)/chapters/%)
 exercises := $(chapters:%=$(BUILD)/exercises/%)
 solutions := $(chapters:%=$(BUILD)/solutions/%)
-tools     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c))
+tools     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) \
+             $(BUILD)/tools/features
 library   := $(patsubst common/%.c,$(BUILD)/common/%.o,$(wildcard common/*.c))
 
 .PHONY: help
@@ -80,6 +81,10 @@ $(BUILD)/solutions/%: solutions/%.c $(BUILD)/libcommon.a | tools-for-building
 	@$(link)
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libcommon.a | tools-for-building
+	@mkdir -p $(@D)
+	@$(link)
+
+$(BUILD)/tools/%: common/tools/%.c $(BUILD)/libcommon.a | tools-for-building
 	@mkdir -p $(@D)
 	@$(link)
 

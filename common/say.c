@@ -20,8 +20,7 @@ void say(const char *format, ...)
         fail(errno, "standard output");
 }
 
-// build/chapters/03-poll-add calls itself poll_add, as its source does.
-static const char *program_name(void)
+const char *program_name(void)
 {
     static char name[64];
     const char *from = program_invocation_short_name;

@@ -20,6 +20,10 @@ _Noreturn void fail(int err, const char *step, ...)
 _Noreturn void fail_with(int err, const char *remedy, const char *step, ...)
     __attribute__((format(printf, 3, 4)));
 
+// What the program calls itself in its errors: poll_add, as its source, for
+// build/chapters/03-poll-add. Static: it holds for ever.
+const char *program_name(void);
+
 // A CQE's res with its meaning: "17", or "-11 (EAGAIN: Resource temporarily
 // unavailable)". The text is static: it holds until the next call.
 const char *result_text(int res);

@@ -26,6 +26,20 @@ setup() {
     if [ -n "${FAST:-}" ] && [ -e "$BATS_FILE_TMPDIR/failed" ]; then
         skip 'one has failed already'
     fi
+    needs_features
+}
+
+# Skips where this kernel lacks what the chapter needs, with the sentence that
+# its program would end with. Where it refuses any ring, the test is to fail.
+needs_features() {
+    local needs visit=chapters/$name/visit
+    [ -e "$visit" ] || return 0
+    # shellcheck source=/dev/null
+    needs=$(needs='' && . "$visit" && echo "$needs")
+    [ -n "$needs" ] || return 0
+    # shellcheck disable=SC2086 # names with spaces between
+    run "$build/tools/features" $needs
+    [ "$status" -ne 77 ] || skip "${output#features: }"
 }
 
 teardown() {
