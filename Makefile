@@ -147,7 +147,7 @@ progress: $(tools)
 
 test: programs
 	@:$(call need,bats)
-	@common/test $(chapters:%=tests/%.bats) tests/commands.bats
+	@common/test $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
 
 check:
 	@common/check
