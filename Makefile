@@ -137,7 +137,9 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 # --- all of them ------------------------------------------------------------
 
-.PHONY: doctor progress test check clean
+suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
+
+.PHONY: doctor progress test check kernels clean
 doctor:
 	@common/doctor
 
@@ -147,10 +149,14 @@ progress: $(tools)
 
 test: programs
 	@:$(call need,bats)
-	@common/test $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
+	@common/test $(suite)
 
 check:
 	@common/check
+
+# For authors: the tests on other kernels (KERNELS='5.10 6.1' for some of them).
+kernels: programs
+	@common/kernels $(suite)
 
 clean:
 	rm -rf $(BUILD)

@@ -7,12 +7,14 @@
 #     $exercise   the learner's, when `make exerciseN` asks; else the solution
 #
 # Tests whose names begin with "program" are about the first, those that begin
-# with "exercise" about the second. Every wait here has an upper bound.
+# with "exercise" about the second. Every wait here has an upper bound; PATIENCE=6
+# makes all of them six times as long, for a slow machine.
 
 bats_require_minimum_version 1.5.0
 bats_load_library bats-support
 bats_load_library bats-assert
 
+patience=${PATIENCE:-1}
 build=${BUILD:-build}
 [[ $build == /* ]] || build=$PWD/$build
 name=$(basename "$BATS_TEST_FILENAME" .bats)
@@ -84,7 +86,7 @@ it_said() {
 
 # await REGEX [SECONDS]: until the program has printed a matching line.
 await() {
-    local deadline=$((SECONDS + ${2:-10} + 1))
+    local deadline=$((SECONDS + ${2:-10} * patience + 1))
     until grep -qE -- "$1" "$out"; do
         if ! running || [ "$SECONDS" -ge "$deadline" ]; then
             grep -qE -- "$1" "$out" && return
@@ -99,10 +101,10 @@ running() {
     kill -0 "$pid" 2>/dev/null && [ "$(state)" != Z ]
 }
 
-# ended [SECONDS]: the program must end within that time, 5 seconds. Sets $status, $output,
-# $lines and $stderr, as `run` does.
+# ended [SECONDS]: the program must end within that time (5 seconds when left
+# out). Sets $status, $output, $lines and $stderr, as `run` does.
 ended() {
-    local deadline=$((SECONDS + ${1:-5} + 1))
+    local deadline=$((SECONDS + ${1:-5} * patience + 1))
     while running; do
         [ "$SECONDS" -lt "$deadline" ] || fail "The program has not ended within ${1:-5} seconds; it is in state $(state).
 $(it_said)"
@@ -141,7 +143,7 @@ $(it_said)" || return
 # hear DESCRIPTOR: prints what comes until the program hangs up.
 hear() {
     local how=0
-    timeout 3 cat <&"$1" 2>/dev/null || how=$?
+    timeout $((3 * patience)) cat <&"$1" 2>/dev/null || how=$?
     case $how in
     0) ;;
     124) fail "A visitor came and listened for 3 seconds; the program did not hang up. It is in state $(state).
@@ -154,7 +156,7 @@ $(it_said)" ;;
 # hear_line DESCRIPTOR: prints the next line.
 hear_line() {
     local line
-    IFS= read -r -t 3 -u "$1" line || fail "A visitor listened for 3 seconds and heard no line.
+    IFS= read -r -t $((3 * patience)) -u "$1" line || fail "A visitor listened for 3 seconds and heard no line.
 $(it_said)"
     printf '%s\n' "$line"
 }
@@ -173,7 +175,7 @@ state() {
 
 # await_state LETTER: until the program is in that state.
 await_state() {
-    local deadline=$((SECONDS + 6))
+    local deadline=$((SECONDS + 5 * patience + 1))
     until [ "$(state)" = "$1" ]; do
         running && [ "$SECONDS" -lt "$deadline" ] ||
             fail "The program was to be in state $1, and is in '$(state)'.
@@ -240,13 +242,13 @@ calls() {
 refuses_wrong_command_lines() {
     local bad
     for bad in x -1 65536 '' 8080x 0x10 ' 80' +80 99999999999999999999; do
-        run --separate-stderr timeout 10 "$1" "$bad"
+        run --separate-stderr timeout $((10 * patience)) "$1" "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         assert_equal "$output" ''
         output=$stderr assert_output --partial 'not a port from 0 to 65535'
         output=$stderr assert_output --partial 'usage: '
     done
-    run --separate-stderr timeout 10 "$1" 0 1 2
+    run --separate-stderr timeout $((10 * patience)) "$1" 0 1 2
     assert_equal "$status" 2
     output=$stderr assert_output --partial 'too many arguments'
     output=$stderr assert_output --partial 'usage: '
@@ -255,7 +257,7 @@ refuses_wrong_command_lines() {
 # A port in use: the port, the cause and the remedy, exit 1.
 explains_port_in_use() {
     start "$1" 0
-    run --separate-stderr timeout 10 "$1" "$port"
+    run --separate-stderr timeout $((10 * patience)) "$1" "$port"
     assert_equal "$status" 1
     assert_equal "$stderr" "$(short_name "$1"): bind 127.0.0.1:$port: EADDRINUSE (Address already in use): another chapter may still be running; try PORT=0"
 }
@@ -270,14 +272,14 @@ explains_privileged_port() {
         unprivileged=(setpriv --inh-caps=-net_bind_service
             --bounding-set=-net_bind_service)
     fi
-    run --separate-stderr timeout 10 "${unprivileged[@]}" "$1" 80
+    run --separate-stderr timeout $((10 * patience)) "${unprivileged[@]}" "$1" 80
     assert_equal "$status" 1
     assert_equal "$stderr" "$(short_name "$1"): bind 127.0.0.1:80: EACCES (Permission denied): ports below 1024 are for root; try PORT=8080 or PORT=0"
 }
 
 # refused CALL ERROR COMMAND ...: runs it where the kernel refuses that call.
 refused() {
-    run --separate-stderr timeout 10 "$build/tests/refuse" "$@"
+    run --separate-stderr timeout $((10 * patience)) "$build/tests/refuse" "$@"
 }
 
 # explains_refusal CALL ERROR COMMAND ...: one line with the error, exit 1.
