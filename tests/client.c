@@ -9,6 +9,8 @@
 //                                 middle of a message
 //     client PORT chat N LINES    a speaker says LINES lines of 1,000 bytes, N
 //                                 others hear each, and one there never reads
+//     client PORT address N       N at once; each must be told its own address:
+//                                 "hello, 127.0.0.1:PORT"
 //     client PORT hold N          N visitors come and stay, saying nothing,
 //     until
 //                                 standard input ends
@@ -24,6 +26,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -228,7 +231,8 @@ static void hear(int fd, size_t v, const unsigned char *said, size_t size)
         if (got <= 0)
             fail(got < 0 ? errno : 0, "visitor %zu: the chat hung up", v);
         if (memcmp(heard, said + n, (size_t)got) != 0)
-            fail(0, "visitor %zu heard something else than was said", v);
+            fail(0, "visitor %zu heard \"%.*s\", expected \"%.*s\"", v,
+                 (int)got, heard, (int)size, said);
         n += (size_t)got;
     }
 }
@@ -265,6 +269,24 @@ static void chat(uint16_t port, size_t n, size_t lines)
     say("%zu visitors heard %zu lines, and the speaker none", n, lines);
 }
 
+static void address(uint16_t port, size_t n)
+{
+    struct visitor *visitors = all_come(port, n);
+    for (size_t v = 0; v < n; v++) {
+        struct sockaddr_in own;
+        socklen_t size = sizeof own;
+        if (getsockname(visitors[v].fd, (struct sockaddr *)&own, &size) < 0)
+            fail(errno, "getsockname");
+        char expected[64];
+        int length = snprintf(expected, sizeof expected,
+                              "hello, 127.0.0.1:%d\n", ntohs(own.sin_port));
+        hear(visitors[v].fd, v, (unsigned char *)expected, (size_t)length);
+        close(visitors[v].fd);
+    }
+    free(visitors);
+    say("%zu visitors were told their own address", n);
+}
+
 static void hold(uint16_t port, size_t n)
 {
     struct visitor *visitors = all_come(port, n);
@@ -294,9 +316,12 @@ int main(int argc, char **argv)
         drip(port, n);
     else if (argc == 4 && strcmp(how, "reset") == 0)
         reset(port, n);
+    else if (argc == 4 && strcmp(how, "address") == 0)
+        address(port, n);
     else if (argc == 4 && strcmp(how, "hold") == 0)
         hold(port, n);
     else
-        fail(0, "usage: client PORT echo|late|chat N M, or drip|reset|hold N");
+        fail(0, "usage: client PORT echo|late|chat N M, or "
+                "drip|reset|address|hold N");
     return 0;
 }
