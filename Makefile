@@ -139,7 +139,7 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
 
-.PHONY: doctor progress test check kernels liburings clean
+.PHONY: doctor progress test check faults kernels liburings clean
 doctor:
 	@common/doctor
 
@@ -153,6 +153,11 @@ test: programs
 
 check:
 	@common/check
+
+# For authors: what each program makes of system calls that fail.
+faults: programs
+	@:$(call need,bats strace)
+	@bats tests/faults.bats
 
 # For authors: the tests on other kernels (KERNELS='5.10 6.1' for some of them).
 kernels: programs
