@@ -70,7 +70,7 @@ tools-for-building:
 
 $(BUILD)/common/%.o: common/%.c | tools-for-building
 	@mkdir -p $(@D)
-	@$(COMPILE) -c -o $@ $<
+	@$(COMPILE) $$(pkg-config --cflags liburing) -c -o $@ $<
 
 $(BUILD)/libcommon.a: $(library)
 	@rm -f $@
@@ -139,7 +139,7 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
 
-.PHONY: doctor progress test check kernels clean
+.PHONY: doctor progress test check faults kernels liburings clean
 doctor:
 	@common/doctor
 
@@ -154,9 +154,19 @@ test: programs
 check:
 	@common/check
 
+# For authors: what each program makes of system calls that fail.
+faults: programs
+	@:$(call need,bats strace)
+	@bats tests/faults.bats
+
 # For authors: the tests on other kernels (KERNELS='5.10 6.1' for some of them).
 kernels: programs
 	@common/kernels $(suite)
+
+# For authors: the chapters with other liburings (LIBURINGS='2.3 2.15'), and by
+# gcc and by clang.
+liburings:
+	@common/liburings $(chapters:%=tests/%.bats)
 
 clean:
 	rm -rf $(BUILD)

@@ -76,8 +76,11 @@ void raw_ring_push(struct raw_ring *ring)
 void raw_ring_enter(struct raw_ring *ring, unsigned submit, unsigned wait)
 {
     unsigned flags = wait > 0 ? IORING_ENTER_GETEVENTS : 0;
-    long ret =
-        syscall(SYS_io_uring_enter, ring->fd, submit, wait, flags, NULL, 0);
+    long ret;
+    do
+        ret =
+            syscall(SYS_io_uring_enter, ring->fd, submit, wait, flags, NULL, 0);
+    while (ret < 0 && errno == EINTR && submit > 0);
     if (ret < 0 && errno != EINTR)
         fail(errno, "io_uring_enter");
     if (ret >= 0 && ret != submit)

@@ -112,12 +112,16 @@ static void sq_push(struct ring *ring)
 }
 
 // Hands over `submit` SQEs and sleeps until `wait` CQEs are there. A signal
-// that ends the sleep is no error: then there may be fewer.
+// that ends the sleep is no error: then there may be fewer. One that comes
+// before anything was handed over (EINTR, nothing taken) means: once more.
 static void ring_enter(struct ring *ring, unsigned submit, unsigned wait)
 {
     unsigned flags = wait > 0 ? IORING_ENTER_GETEVENTS : 0;
-    long ret =
-        syscall(SYS_io_uring_enter, ring->fd, submit, wait, flags, NULL, 0);
+    long ret;
+    do
+        ret =
+            syscall(SYS_io_uring_enter, ring->fd, submit, wait, flags, NULL, 0);
+    while (ret < 0 && errno == EINTR && submit > 0);
     if (ret < 0 && errno != EINTR)
         fail(errno, "io_uring_enter");
     if (ret >= 0 && ret != submit)
