@@ -2,7 +2,7 @@
 #ifndef DOORS_H
 #define DOORS_H
 
-#include <liburing.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 // A door is pointed to by the user_data of its poll, so it must stay where it

@@ -49,6 +49,8 @@ void greet(int visitor, const char *greeting)
     ssize_t sent = send(visitor, greeting, size, MSG_NOSIGNAL);
     if (sent == (ssize_t)size)
         say("   greeted the visitor on descriptor %d", visitor);
+    else if (sent >= 0)
+        say("   the visitor on descriptor %d heard a part of it", visitor);
     else
         say("   the visitor on descriptor %d has left", visitor);
     close(visitor);

@@ -47,8 +47,16 @@ static void expect(struct raw_ring *ring, unsigned user_data)
              user_data, (unsigned long long)cqe->user_data);
     if (cq_peek(ring) != cqe)
         fail(0, "CQE %u: a second cq_peek() returned another", user_data);
+    if (cqe < ring->cqes || cqe >= ring->cqes + ring->cq_entries)
+        fail(0, "CQE %u: cq_peek() returned a copy, not the slot", user_data);
     say("CQE %u", user_data);
+    unsigned head = *ring->cq_head;
     cq_seen(ring);
+    if (*ring->cq_head != head + 1)
+        fail(0,
+             "CQE %u: cq_seen() moved the head from %u to %u; it counts up "
+             "by one and is never masked",
+             user_data, head, *ring->cq_head);
 }
 
 static void expect_empty(struct raw_ring *ring, const char *when)
@@ -115,4 +123,4 @@ int main(void)
     return 0;
 }
 
-// exercise.c as shipped: 875501b6b9741dc328ff2f77b6916748d12b09c3
+// exercise.c as shipped: f8c754021c21dc5383fd3cf3a0cacffb4c88ff30

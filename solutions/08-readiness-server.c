@@ -12,6 +12,7 @@
 // With two polls a connection can have two completions to come. It is freed
 // when both are home, not when it was let go: until then the kernel holds
 // pointers to it.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -20,6 +21,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -142,10 +144,10 @@ static void welcome(struct server *server)
 {
     int fd = accept4(server->listener_fd, NULL, NULL, SOCK_NONBLOCK);
     if (fd < 0) {
-        server->full = errno == EMFILE || errno == ENFILE;
+        server->full = no_room(errno);
         if (server->full && server->open > 0)
             return;
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        if (errno != EAGAIN && !visitor_lost(errno))
             fail(errno, "accept");
         return;
     }
@@ -181,8 +183,9 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             struct watch *watch = io_uring_cqe_get_data(cqe);
             int res = cqe->res;
             io_uring_cqe_seen(&server.ring, cqe);
@@ -201,4 +204,4 @@ int main(int argc, char **argv)
     }
 }
 
-// exercise.c as shipped: d35b59521c8346ee3261d72fa78d3b24929de5a8
+// exercise.c as shipped: dba26c1d46b8c23f510d0e0f73948d6bfbd34878

@@ -173,3 +173,13 @@ everybody() {
     assert [ "$(cpu_while 0.3)" -le 10 ]
     assert_equal "$(state)" S
 }
+
+@test "exercise: when nobody is there after all, that door is asked again" {
+    start_injected accept,accept4:error=EAGAIN:when=2 "$exercise" 0
+    doors 20
+    did "the second accept() found nobody, though the poll had said POLLIN"
+    await 'asleep'
+    everybody
+    ended
+    assert_success
+}

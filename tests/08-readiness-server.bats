@@ -44,6 +44,10 @@ load servers
     survives_resets "$program"
 }
 
+@test "program: six hundred who flood it do not keep a newcomer out" {
+    serves_a_newcomer_in_a_flood "$program"
+}
+
 @test "program: stopped and continued with visitors under way, nothing is lost" {
     survives_stop_and_continue "$program"
 }
@@ -99,6 +103,11 @@ load servers
     # had Ann heard herself, that would come first
     run hear_line "$ann"
     assert_output 'hello from Cleo'
+    echo "Now nobody speaks. In 300 ms it may use 10 ms of CPU time, and used:"
+    local used
+    used=$(cpu_while 0.3)
+    echo "$used"
+    assert [ "$used" -le 10 ]
 }
 
 @test "exercise: who leaves is forgotten, the others go on" {
@@ -117,31 +126,56 @@ load servers
 
 @test "exercise: one who never reads does not stop the rest" {
     start "$exercise" 0
-    did "ten listeners, a speaker with 20,000 lines of 1,000 bytes, and one who never reads"
+    did "ten listeners, a speaker with 8,000 lines of 1,000 bytes, and one who never reads"
     local before grown
     before=$(rss_kb)
-    run client chat 10 20000
-    assert_output '10 visitors heard 20000 lines, and the speaker none'
+    run client chat 10 8000
+    assert_output '10 visitors heard 8000 lines, and the speaker none'
     grown=$(($(most_kb) - before))
     echo "The server's memory grew by $grown KB; expected: 2000 at most, 12 outboxes"
     echo "of 64 KB and some."
     assert [ "$grown" -le 2000 ]
 }
 
-@test "exercise: a visitor who is slow, and not silent, loses nothing" {
-    start "$exercise" 0
-    did "Ann spoke 200,000 bytes; Ben listened only after that"
+@test "exercise: what send() did not take is sent later, whole and in order" {
+    start_traced sendto,sendmsg,write,rt_sigaction "$exercise" 0
+    did "Ben did not listen until a send() to him had been short; then he heard all"
     come ann "$port"
     come ben "$port"
     await '2 here now'
-    # 250 lines of 800 bytes: more than one outbox, less than outbox and socket
-    local line
-    line=$(printf '%0799d' 7)
-    for _ in {1..250}; do echo "$line"; done >&"$ann"
-    local i
-    for i in {1..250}; do
-        [ "$(hear_line "$ben")" = "$line" ] || fail "line $i came in pieces, or not at all"
+    local said=0 i
+    for ((i = 1; i <= 2000; i++)); do
+        head -c 8000 < <(yes "piece $i") >&"$ann"
+        said=$i
+        # wait until the server has taken it up, then look for a short send
+        local deadline=$((SECONDS + 5))
+        until [ "$(calls 'sendto\(')" -ge $((i * 2 - 1)) ] || [ "$(calls EAGAIN)" -gt 0 ] ||
+            [ "$SECONDS" -ge "$deadline" ]; do :; done
+        [ "$(calls EAGAIN)" -eq 0 ] || break
     done
+    echo "A send() was short after $said pieces of 8,000 bytes."
+    assert_equal "$(timeout 20 head -c $((said * 8000)) <&"$ben" | cksum)" \
+        "$(for ((i = 1; i <= said; i++)); do head -c 8000 < <(yes "piece $i"); done | cksum)"
+    echo "Each send() must have MSG_NOSIGNAL, unless SIGPIPE is ignored. Without it were:"
+    grep 'sendto(' "$trace" | grep -v NOSIGNAL | head -n 3 || true
+    [ "$(calls 'SIGPIPE, \{sa_handler=SIG_IGN')" -gt 0 ] ||
+        assert_equal "$(grep 'sendto(' "$trace" | grep -vc NOSIGNAL)" 0
+}
+
+@test "exercise: a send() that fails costs only that visitor" {
+    start_injected sendto:error=ECONNRESET:when=1 "$exercise" 0
+    did "the first send() failed with ECONNRESET; two others were there, and one spoke twice"
+    come ann "$port"
+    come ben "$port"
+    come cleo "$port"
+    await '3 here now'
+    echo 'first' >&"$ann"
+    await 'has left, 2 here now'
+    echo 'second' >&"$ann"
+    local heard
+    heard=$(timeout 2 cat <&"$ben" || true)$(timeout 2 cat <&"$cleo" || true)
+    echo "Ben and Cleo together heard: $heard"
+    assert_equal "$heard" $'first\nsecond'
 }
 
 @test "exercise: visitors who reset harm nobody else" {

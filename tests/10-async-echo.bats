@@ -46,6 +46,10 @@ load servers
     survives_resets "$program"
 }
 
+@test "program: six hundred who flood it do not keep a newcomer out" {
+    serves_a_newcomer_in_a_flood "$program"
+}
+
 @test "program: stopped and continued with visitors under way, nothing is lost" {
     survives_stop_and_continue "$program"
 }

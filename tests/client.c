@@ -1,19 +1,18 @@
 // client - visitors for the servers' tests, who check every byte they get back
 //
-//     client PORT echo N BYTES    N at once, each sends BYTES and reads at the
-//                                 same time; hangs up its side, hears the end
-//     client PORT late N BYTES    the same, but reads nothing until the server
-//                                 takes no more from any of them
-//     client PORT drip N          sends N bytes, each when the last has come
-//     back client PORT reset N         N visitors reset their connection in the
-//                                 middle of a message
-//     client PORT chat N LINES    a speaker says LINES lines of 1,000 bytes, N
-//                                 others hear each, and one there never reads
-//     client PORT address N       N at once; each must be told its own address:
-//                                 "hello, 127.0.0.1:PORT"
-//     client PORT hold N          N visitors come and stay, saying nothing,
-//     until
-//                                 standard input ends
+//     client PORT HOW N [M]
+//
+//     echo N BYTES   N at once, each sends BYTES and reads at the same time;
+//                    hangs up its side, hears the end
+//     late N BYTES   the same, but nobody reads before the server takes no more
+//     drip N         sends N bytes, each when the last has come back
+//     reset N        N come and reset their connection in the middle of a
+//     message chat N LINES   a speaker says LINES lines of 1,000 bytes, N
+//     others hear
+//                    each; one there never reads, and must be let go
+//     address N      N at once; each must be told its own address:
+//                    "hello, 127.0.0.1:PORT"
+//     hold N         N come and stay, saying nothing, until standard input ends
 //
 // One line on standard output says what happened, and exit 0 that every byte
 // came back; otherwise the first fault is named on standard error, exit 1.
@@ -262,6 +261,18 @@ static void chat(uint16_t port, size_t n, size_t lines)
     if (recv(speaker, &echo, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN)
         fail(0, "the speaker heard something, or was let go");
     close(speaker);
+    // what the mute was sent before comes first, then the end or a reset; with
+    // its small buffer that would take minutes
+    int large = 1 << 20;
+    if (setsockopt(mute, SOL_SOCKET, SO_RCVBUF, &large, sizeof large) < 0)
+        fail(errno, "setsockopt SO_RCVBUF");
+    for (ssize_t got = 1; got > 0;) {
+        unsigned char heard[CHUNK];
+        struct pollfd poll_in = {.fd = mute, .events = POLLIN};
+        if (poll(&poll_in, 1, 5000) != 1)
+            fail(0, "the one who never read was not let go");
+        got = recv(mute, heard, sizeof heard, 0);
+    }
     close(mute);
     for (size_t v = 0; v < n; v++)
         close(listeners[v].fd);

@@ -7,7 +7,11 @@
 
 # client HOW ...: visitors at the started server; see tests/client.c.
 client() {
-    timeout $((60 * patience)) "$build/tests/client" "$port" "$@"
+    local how=0
+    timeout $((60 * patience)) "$build/tests/client" "$port" "$@" || how=$?
+    [ "$how" -ne 124 ] ||
+        echo "The visitors gave up after $((60 * patience)) seconds: $*. $(it_said)"
+    return "$how"
 }
 
 # The server's memory now, the most it ever had, and the bound that it states,
@@ -103,6 +107,21 @@ answers_who_hangs_up_their_side() {
     assert_line --index 1 '3 visitors, 4000000 bytes each: every byte came back'
     run client echo 1 0
     assert_output '1 visitors, 0 bytes each: every byte came back'
+}
+
+# Six hundred who send without end do not keep another from being served.
+serves_a_newcomer_in_a_flood() {
+    start "$@" 0
+    client echo 600 2000000 >"$BATS_TEST_TMPDIR/flood" 2>&1 3>&- &
+    local flood=$!
+    await ' 600 here now'
+    run client echo 1 1000
+    assert_output '1 visitors, 1000 bytes each: every byte came back'
+    # the flood went on meanwhile, and it gets its bytes too
+    kill -0 "$flood" || fail "the flood ended before the newcomer was served"
+    wait "$flood"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/flood")" \
+        '600 visitors, 2000000 bytes each: every byte came back'
 }
 
 survives_resets() {

@@ -67,6 +67,8 @@ static void greet(int visitor, const char *greeting)
     ssize_t sent = send(visitor, greeting, size, MSG_NOSIGNAL);
     if (sent == (ssize_t)size)
         say("   greeted the visitor on descriptor %d", visitor);
+    else if (sent >= 0)
+        say("   the visitor on descriptor %d heard a part of it", visitor);
     else
         say("   the visitor on descriptor %d has left", visitor);
     close(visitor);
@@ -95,7 +97,8 @@ int main(int argc, char **argv)
     cpu = now_ms(CLOCK_THREAD_CPUTIME_ID) - cpu;
     say("   it returned descriptor %d: a visitor from 127.0.0.1:%d", visitor,
         ntohs(from.sin_port));
-    say("   the thread waited %.1f ms and used %.3f ms of CPU time", elapsed, cpu);
+    say("   the thread waited %.1f ms and used %.3f ms of CPU time", elapsed,
+        cpu);
 
     // 3. Say hello and hang up.
     say("3. send() and close()");

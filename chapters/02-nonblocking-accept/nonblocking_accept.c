@@ -56,7 +56,8 @@ int main(int argc, char **argv)
     cpu = now_ms(CLOCK_THREAD_CPUTIME_ID) - cpu;
     say("   %ld tries found nobody, the next one a visitor", nobody);
     say("   %.0f ns a try", elapsed * 1e6 / (double)(nobody + 1));
-    say("   the thread waited %.1f ms and used %.1f ms of CPU time", elapsed, cpu);
+    say("   the thread waited %.1f ms and used %.1f ms of CPU time", elapsed,
+        cpu);
 
     // 3. The visitor's descriptor has flags of its own.
     say("3. the visitor, descriptor %d, %s", visitor, blocking_text(visitor));

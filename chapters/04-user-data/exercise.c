@@ -3,7 +3,7 @@
 //     04-user-data [PORT]
 //
 // Three doors, each polled again after every visitor, and no end. Give it one:
-// a TIMEOUT goes into the same ring, and when nobody has come for 500 ms, the
+// a TIMEOUT goes into the same ring, and when nobody has come for 1000 ms, the
 // program says so and ends. Now a CQE may be a door's or the clock's, so
 // user_data becomes a kind and an index, packed into 64 bits.
 #include "args.h"
@@ -15,7 +15,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-enum { DOORS = 3, QUIET_MS = 500 };
+enum { DOORS = 3, QUIET_MS = 1000 };
 
 enum kind { KIND_DOOR = 1, KIND_TIMEOUT = 2 };
 
@@ -62,7 +62,7 @@ int main(int argc, char **argv)
             result_text(res));
 
         // TODO(exercise): when it is the timeout's: has somebody come since it
-        // was armed? Then arm it again. Else say "nobody came for 500 ms" and
+        // was armed? Then arm it again. Else say "nobody came for 1000 ms" and
         // leave the loop.
         const struct door *door = &doors[user_data];
         if (res < 0)

@@ -6,6 +6,7 @@
 // what one visitor says, all others hear, and the speaker does not. A visitor
 // who never reads must not stop the rest: at most OUTBOX bytes wait for them,
 // and whoever lets more pile up is let go.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -14,6 +15,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -119,10 +121,10 @@ static void welcome(struct server *server)
 {
     int fd = accept4(server->listener_fd, NULL, NULL, SOCK_NONBLOCK);
     if (fd < 0) {
-        server->full = errno == EMFILE || errno == ENFILE;
+        server->full = no_room(errno);
         if (server->full && server->open > 0)
             return;
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        if (errno != EAGAIN && !visitor_lost(errno))
             fail(errno, "accept");
         return;
     }
@@ -158,8 +160,9 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             struct watch *watch = io_uring_cqe_get_data(cqe);
             int res = cqe->res;
             io_uring_cqe_seen(&server.ring, cqe);

@@ -1,4 +1,4 @@
-// readiness_server - one thread, one ring, any number of visitors
+// readiness_server - one thread, one ring, thousands of visitors
 //
 //     readiness_server [PORT [VISITORS]]
 //
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -118,6 +119,34 @@ static void welcome(struct server *server, int fd)
     poll_for(server, fd, POLLIN, conn);
 }
 
+// Errors of accept() that say only that this visitor cannot be had. accept(2)
+static bool visitor_lost(int err)
+{
+    switch (err) {
+    case ECONNABORTED:
+    case EPERM: // a firewall's rules
+    case EINTR:
+    // errors of the network that were waiting on the new connection
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+// No descriptor or no memory now: the visitor stays in the backlog.
+static bool no_room(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+}
+
 // The listener is ready. Takes everybody out of the backlog for whom there is
 // room. Without a descriptor the rest stay there, and we stop asking.
 static void accept_all(struct server *server)
@@ -127,13 +156,13 @@ static void accept_all(struct server *server)
         if (fd >= 0) {
             server->to_come--;
             welcome(server, fd);
-        } else if (errno == EMFILE || errno == ENFILE) {
+        } else if (no_room(errno)) {
             if (server->open == 0)
                 fail(errno, "accept, with nobody here who could leave");
             say("   no descriptor left: the others wait in the backlog");
             server->full = true;
             return;
-        } else if (errno != ECONNABORTED && errno != EINTR) {
+        } else if (!visitor_lost(errno)) {
             if (!try_later(errno))
                 fail(errno, "accept");
             return;
@@ -171,10 +200,12 @@ int main(int argc, char **argv)
             fail(-ret, "io_uring_submit_and_wait");
         server.turns++;
 
-        // 4. Act on every completion. Each is given back first, so that what
-        //    we ask for meanwhile finds room in the CQ.
+        // 4. Act on every completion that is there; what completes meanwhile
+        //    is for the next turn, or busy visitors would keep us here. Each is
+        //    given back first, so that what we ask for finds room in the CQ.
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             void *data = io_uring_cqe_get_data(cqe);
             int res = cqe->res;
             io_uring_cqe_seen(&server.ring, cqe);
