@@ -31,7 +31,7 @@ programs  := $(chapters:%=$(BUILD)/chapters/%)
 exercises := $(chapters:%=$(BUILD)/exercises/%)
 solutions := $(chapters:%=$(BUILD)/solutions/%)
 tools     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) \
-             $(BUILD)/tools/features
+             $(patsubst common/%.c,$(BUILD)/%,$(wildcard common/tools/*.c))
 library   := $(patsubst common/%.c,$(BUILD)/common/%.o,$(wildcard common/*.c))
 
 .PHONY: help
@@ -47,6 +47,7 @@ help:
 	@echo 'make strace3       run the program and see its system calls'
 	@echo
 	@echo 'make doctor        can this machine run the course?'
+	@echo 'make bench         all servers side by side (CHAPTERS="12 16": only these)'
 	@echo 'make progress      which exercises pass, and what comes next'
 	@echo 'make all           build everything'
 	@echo 'make test          run all tests of programs and solutions'
@@ -137,11 +138,16 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 # --- all of them ------------------------------------------------------------
 
-suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
+suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats \
+         tests/epoll-server.bats tests/bench.bats
 
-.PHONY: doctor progress test check faults kernels liburings clean
+.PHONY: doctor bench progress test check faults kernels liburings clean
 doctor:
 	@common/doctor
+
+# CHAPTERS, CONNECTIONS, SVG=FILE and more: see common/bench.
+bench: $(programs) $(BUILD)/tools/load $(BUILD)/tools/epoll_server
+	@common/bench
 
 progress: $(tools)
 	@:$(call need,bats)

@@ -30,6 +30,8 @@ static const struct name calls[] = {
     {"accept4", SYS_accept4},
     {"mmap", SYS_mmap},
     {"prctl", SYS_prctl},
+    {"epoll_create1", SYS_epoll_create1},
+    {"epoll_ctl", SYS_epoll_ctl},
 };
 
 static const struct name errors[] = {
