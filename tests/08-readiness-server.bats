@@ -129,8 +129,14 @@ load servers
     did "ten listeners, a speaker with 8,000 lines of 1,000 bytes, and one who never reads"
     local before grown
     before=$(rss_kb)
-    run client chat 10 8000
-    assert_output '10 visitors heard 8000 lines, and the speaker none'
+    coproc chat { client chat 10 8000 2>&1 3>&-; }
+    local result
+    IFS= read -r -t 60 -u "${chat[0]}" result || true
+    echo "$result"
+    assert_equal "$result" '10 visitors heard 8000 lines, and the speaker none'
+    echo "Twelve are there; the one who never reads must be let go by now."
+    await 'a visitor has left, 11 here now' 5
+    eval "exec ${chat[1]}>&-"
     grown=$(($(most_kb) - before))
     echo "The server's memory grew by $grown KB; expected: 2000 at most, 12 outboxes"
     echo "of 64 KB and some."

@@ -9,7 +9,8 @@
 //     reset N        N come and reset their connection in the middle of a
 //     message chat N LINES   a speaker says LINES lines of 1,000 bytes, N
 //     others hear
-//                    each; one there never reads, and must be let go
+//                    each; one there never reads. All stay until standard
+//                    input ends
 //     address N      N at once; each must be told its own address:
 //                    "hello, 127.0.0.1:PORT"
 //     hold N         N come and stay, saying nothing, until standard input ends
@@ -236,6 +237,13 @@ static void hear(int fd, size_t v, const unsigned char *said, size_t size)
     }
 }
 
+static void until_input_ends(void)
+{
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) > 0)
+        ;
+}
+
 static void chat(uint16_t port, size_t n, size_t lines)
 {
     enum { LINE = 1000 };
@@ -260,24 +268,14 @@ static void chat(uint16_t port, size_t n, size_t lines)
     char echo;
     if (recv(speaker, &echo, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN)
         fail(0, "the speaker heard something, or was let go");
+    say("%zu visitors heard %zu lines, and the speaker none", n, lines);
+    // all stay: whoever has been let go by now was not let go by themselves
+    until_input_ends();
     close(speaker);
-    // what the mute was sent before comes first, then the end or a reset; with
-    // its small buffer that would take minutes
-    int large = 1 << 20;
-    if (setsockopt(mute, SOL_SOCKET, SO_RCVBUF, &large, sizeof large) < 0)
-        fail(errno, "setsockopt SO_RCVBUF");
-    for (ssize_t got = 1; got > 0;) {
-        unsigned char heard[CHUNK];
-        struct pollfd poll_in = {.fd = mute, .events = POLLIN};
-        if (poll(&poll_in, 1, 5000) != 1)
-            fail(0, "the one who never read was not let go");
-        got = recv(mute, heard, sizeof heard, 0);
-    }
     close(mute);
     for (size_t v = 0; v < n; v++)
         close(listeners[v].fd);
     free(listeners);
-    say("%zu visitors heard %zu lines, and the speaker none", n, lines);
 }
 
 static void address(uint16_t port, size_t n)
@@ -302,9 +300,7 @@ static void hold(uint16_t port, size_t n)
 {
     struct visitor *visitors = all_come(port, n);
     say("%zu visitors are here", n);
-    char byte;
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        ;
+    until_input_ends();
     for (size_t v = 0; v < n; v++)
         close(visitors[v].fd);
     free(visitors);
