@@ -157,7 +157,7 @@ test: programs
 	@:$(call need,bats)
 	@common/test $(suite)
 
-check:
+check: programs
 	@common/check
 
 # For authors: what each program makes of system calls that fail.

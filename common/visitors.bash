@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # visitors.bash - the visitors that common/run lets come
 #
 # What they do is printed in round brackets, so that it is never taken for a
