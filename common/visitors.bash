@@ -64,3 +64,12 @@ leaves() {
     echo "   ($1 leaves)" >"$dir/pipe"
     exec {fd}>&-
 }
+
+# listens NAME: hears what the program says by itself, until it hangs up.
+listens() {
+    local line
+    while IFS= read -r -t 5 -u "${here[$1]}" line; do
+        echo "   ($1 hears:  $line)" >"$dir/pipe"
+    done
+    leaves "$1"
+}
