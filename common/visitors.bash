@@ -73,3 +73,13 @@ listens() {
     done
     leaves "$1"
 }
+
+# terminates: sends the program SIGTERM, as `kill` does. Under strace the program
+# is strace's child.
+terminates() {
+    local child
+    echo '   (SIGTERM comes)' >"$dir/pipe"
+    child=$(cat "/proc/$running/task/$running/children" 2>/dev/null)
+    # shellcheck disable=SC2086 # spaces around it
+    kill -TERM ${child:-$running}
+}

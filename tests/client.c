@@ -10,6 +10,8 @@
 //                                 middle of a message
 //     client PORT unread BYTES    sends until the server takes no more, reads
 //                                 nothing, and stays until standard input ends
+//     client PORT later BYTES     the same, but reads after that, until the
+//                                 server hangs up its side
 //     client PORT until N         N at once, who send and read until the server
 //                                 hangs up its side: all that came back was
 //                                 sent
@@ -340,15 +342,23 @@ static void wait_for_end_of_input(void)
         ;
 }
 
-static void unread(uint16_t port, size_t bytes)
+static void unread(uint16_t port, size_t bytes, bool later)
 {
     struct visitor visitor = {.fd = come(port)};
-    struct pollfd writable = {.fd = visitor.fd, .events = POLLOUT};
-    while (visitor.sent < bytes && poll(&writable, 1, STALLED_MS) == 1)
+    struct pollfd polled = {.fd = visitor.fd, .events = POLLOUT};
+    while (visitor.sent < bytes && poll(&polled, 1, STALLED_MS) == 1)
         send_some(&visitor, 0, bytes);
     say("%zu bytes sent, and none read", visitor.sent);
     wait_for_end_of_input();
+    polled.events = POLLIN;
+    while (later && !visitor.done) {
+        if (poll(&polled, 1, PATIENCE_MS) != 1)
+            fail(0, "no progress for %d seconds", PATIENCE_MS / 1000);
+        receive_until_end(&visitor, 0);
+    }
     close(visitor.fd);
+    if (later)
+        say("until the end: %zu bytes came back", visitor.received);
 }
 
 static void hold(uint16_t port, size_t n)
@@ -379,7 +389,9 @@ int main(int argc, char **argv)
     else if (argc == 4 && strcmp(how, "reset") == 0)
         reset(port, n);
     else if (argc == 4 && strcmp(how, "unread") == 0)
-        unread(port, n);
+        unread(port, n, false);
+    else if (argc == 4 && strcmp(how, "later") == 0)
+        unread(port, n, true);
     else if (argc == 4 && strcmp(how, "until") == 0)
         until(port, n);
     else if (argc == 4 && strcmp(how, "address") == 0)
@@ -388,6 +400,6 @@ int main(int argc, char **argv)
         hold(port, n);
     else
         fail(0, "usage: client PORT echo|late|chat N M, or "
-                "drip|reset|unread|until|address|hold N");
+                "drip|reset|unread|later|until|address|hold N");
     return 0;
 }
