@@ -35,7 +35,7 @@ patient() {
     start "$program" 0 0 1000
     come fd "$port"
     local i
-    for i in {1..10}; do
+    for i in {1..7}; do
         sleep 0.3
         echo "$i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "$i"
@@ -243,12 +243,12 @@ drip() {
 }
 
 @test "exercise: each line has a time of its own" {
-    start "$exercise" 0 0 1500
-    did "a visitor with 1.5 seconds for a line said six lines, 0.5 seconds apart"
+    start "$exercise" 0 0 1300
+    did "a visitor with 1.3 seconds for a line said five lines, 0.4 seconds apart"
     come fd "$port"
     local i
-    for i in {1..6}; do
-        sleep 0.5
+    for i in {1..5}; do
+        sleep 0.4
         echo "line $i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "line $i"
     done

@@ -29,8 +29,12 @@ enum { CQ_ENTRIES = 32768, MOST = (CQ_ENTRIES - 1) / 3, BUFFER = 4096 };
 // the connection in server.conns.
 enum { ACCEPT = 1, RECV, SEND, CLOCK, CLOSE };
 
-static const char *const names[] = {"",     "", "RECV", "SEND", "LINK_TIMEOUT",
-                                    "CLOSE"};
+static const char *const names[] = {
+    [RECV] = "RECV",
+    [SEND] = "SEND",
+    [CLOCK] = "LINK_TIMEOUT",
+    [CLOSE] = "CLOSE",
+};
 
 static const char farewell[] = "you are silent: goodbye\n";
 
