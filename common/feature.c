@@ -131,13 +131,16 @@ static int complete(struct io_uring *ring, unsigned *flags)
 }
 
 // A Unix socket that listens, and a visitor who waits there. The kernel makes
-// up its address. False where there cannot be one.
+// up its address. False where there cannot be one; no descriptor left is no
+// lack of the kernel's, and ends the program.
 static bool visited_listener(int *listener, int *visitor)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     socklen_t length = sizeof address;
     *listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    *visitor = socket(AF_UNIX, SOCK_STREAM, 0);
+    *visitor = *listener < 0 ? -1 : socket(AF_UNIX, SOCK_STREAM, 0);
+    if (*visitor < 0 && (errno == EMFILE || errno == ENFILE))
+        fail(errno, "socket");
     struct sockaddr *any = (struct sockaddr *)&address;
     return *listener >= 0 && *visitor >= 0 &&
            bind(*listener, any, sizeof address.sun_family) == 0 &&

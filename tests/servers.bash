@@ -157,14 +157,19 @@ survives_stop_and_continue() {
 }
 
 # With a table of N descriptors (12 when left out, by DESCRIPTORS=N): those who
-# are in are served, the others wait in the backlog, and it does not spin.
+# are in are served, the others wait in the backlog, and it does not spin. The
+# limit is set when the server runs; FROM_START=yes: before it starts.
 waits_when_out_of_descriptors() {
     command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
-    start "$@" 0
     local limit=${DESCRIPTORS:-12}
-    prlimit --pid "$pid" --nofile="$limit:$limit"
+    if [ "${FROM_START:-}" = yes ]; then
+        start prlimit --nofile="$limit:$limit" "$@" 0
+    else
+        start "$@" 0
+        prlimit --pid "$pid" --nofile="$limit:$limit"
+    fi
     coproc holders { client hold 30 3>&-; }
-    await 'no descriptor left'
+    await 'no (descriptor|slot) left'
     await_state S
     local used
     used=$(cpu_while 0.5)
