@@ -118,8 +118,8 @@ $(it_said)"
     survives_stop_and_continue "$program"
 }
 
-@test "program: with no slot left it waits, asleep, and goes on later" {
-    FROM_START=yes waits_when_out_of_descriptors "$program"
+@test "program: with no descriptor left it waits, asleep, and goes on later" {
+    waits_when_out_of_descriptors "$program"
 }
 
 @test "program: with a table for eleven, nobody of 300 is hung up on" {
@@ -130,7 +130,7 @@ $(it_said)"
     ended 20
     assert_success
     assert_line --partial '1. at most 11 connections, '
-    assert_line '   no slot left: the others wait in the backlog'
+    assert_line '   no descriptor left: the others wait in the backlog'
 }
 
 @test "program: idle connections cost no CPU" {

@@ -157,19 +157,14 @@ survives_stop_and_continue() {
 }
 
 # With a table of N descriptors (12 when left out, by DESCRIPTORS=N): those who
-# are in are served, the others wait in the backlog, and it does not spin. The
-# limit is set when the server runs; FROM_START=yes: before it starts.
+# are in are served, the others wait in the backlog, and it does not spin.
 waits_when_out_of_descriptors() {
     command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
     local limit=${DESCRIPTORS:-12}
-    if [ "${FROM_START:-}" = yes ]; then
-        start prlimit --nofile="$limit:$limit" "$@" 0
-    else
-        start "$@" 0
-        prlimit --pid "$pid" --nofile="$limit:$limit"
-    fi
+    # from the start: an ACCEPT keeps to the limit of when it was submitted
+    start prlimit --nofile="$limit:$limit" "$@" 0
     coproc holders { client hold 30 3>&-; }
-    await 'no (descriptor|slot) left'
+    await 'no descriptor left'
     await_state S
     local used
     used=$(cpu_while 0.5)

@@ -58,30 +58,28 @@ static unsigned slot_of(const struct server *server, const struct conn *conn)
 
 // --- setting up -------------------------------------------------------------
 
-// A table with nothing in it yet. The kernel allows it as many slots as the
-// process may have descriptors, though it needs none of those.
-static void register_table(struct server *server)
+// A table with nothing in it but the listener. The kernel allows it as many
+// slots as the process may have descriptors, though it needs none of those.
+// Returns how many visitors there is room for.
+static unsigned register_table(struct io_uring *ring, unsigned most,
+                               int listener)
 {
     raise_descriptor_limit();
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         fail(errno, "getrlimit");
-    server->most = MOST;
-    if (limit.rlim_cur <= MOST)
-        server->most = (unsigned)limit.rlim_cur - 1;
-    int ret = io_uring_register_files_sparse(&server->ring, server->most + 1);
+    if (limit.rlim_cur <= most)
+        most = (unsigned)limit.rlim_cur - 1;
+    int ret = io_uring_register_files_sparse(ring, most + 1);
     if (ret < 0)
         fail(-ret, "io_uring_register_files_sparse");
-}
 
-// The ring takes the listener into its table and holds it from now on: the
-// process can close its own descriptor.
-static void hand_over_listener(struct io_uring *ring, int listener)
-{
-    int ret = io_uring_register_files_update(ring, LISTENER, &listener, 1);
+    // The ring holds the socket from now on.
+    ret = io_uring_register_files_update(ring, LISTENER, &listener, 1);
     if (ret < 0)
         fail(-ret, "io_uring_register_files_update");
     close(listener);
+    return most;
 }
 
 // Opens a file into a slot, reads it into registered buffer 0, closes it: one
@@ -195,7 +193,7 @@ static void accepted(struct server *server, int res)
     server->open++;
     say("   a visitor in slot %d, %u here now", res, server->open);
     if (server->open == server->most)
-        say("   no slot left: the others wait in the backlog");
+        say("   no descriptor left: the others wait in the backlog");
     receive(server, conn);
 }
 
@@ -267,8 +265,7 @@ int main(int argc, char **argv)
     struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE,
                                      .cq_entries = MOST + 1};
     ring_open_params(&server.ring, 256, &params);
-    register_table(&server);
-    hand_over_listener(&server.ring, listener);
+    server.most = register_table(&server.ring, MOST, listener);
     int ret = io_uring_register_ring_fd(&server.ring);
     if (ret < 0)
         fail(-ret, "io_uring_register_ring_fd");
