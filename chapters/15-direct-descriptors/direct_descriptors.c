@@ -115,7 +115,11 @@ static long longest_backlog(struct io_uring *ring)
         fail(-ret, "io_uring_register_buffers");
     ask_for_file(ring, path, text, sizeof text - 1);
     draw_ring("before submit", ring);
-    ring_submit(ring);
+    do
+        ret = io_uring_submit_and_wait(ring, 3);
+    while (ret == -EINTR);
+    if (ret < 0)
+        fail(-ret, "io_uring_submit_and_wait");
     for (int i = 0; i < 3; i++) {
         struct io_uring_cqe *cqe = ring_wait(ring);
         if (cqe->res < 0)
