@@ -204,22 +204,23 @@ ms_of_load() {
     assert_output '10 visitors, 1000 messages each: every byte came back'
     ended 20
     assert_success
-    # of the thread that serves: from strict mode to its end
+    # the thread that serves: from strict mode to its end
     local thread
+    sed -i -E 's/^([0-9]+) +/\1 /' "$trace"
     thread=$(sed -n 's/^\([0-9]*\) .*SECCOMP_MODE_STRICT.*/\1/p' "$trace")
     run sed -n "/SECCOMP_MODE_STRICT/,/^$thread +++ exited/p" "$trace"
-    # it says who comes and who leaves: 1 + 10 + 10 writes, and nothing else
-    assert_equal "$(grep -c "^$thread write(1," <<<"$output")" 21
-    assert_line --regexp "^$thread exit\(0\)"
-    # the 10,000 echoes are between the tenth who came and the first who left
     local all=$output
+    echo "thread $thread, and the beginning of what was noted:"
+    head -n 30 <<<"$all"
+    # it says where it is, who comes and who leaves: 1 + 10 + 10, nothing else
+    run grep "^$thread " <<<"$all"
+    assert_equal "$(grep -c "^$thread write(1," <<<"$output")" 21
+    run grep -vE "^$thread (write\(1,|prctl|<... prctl|exit\(0\)|\+\+\+)" <<<"$output"
+    assert_output ''
+    # and the echoes, between the tenth who came and the first who left: no call
+    # at all, of this thread or any other of the process
     run sed -n '/ 10 here now/,/has left/p' <<<"$all"
     assert_equal "${#lines[@]}" 2
-    # nor has another thread of the program called anything; the main thread has
-    # slept all the time in the one call that waits for the other's end
-    run sed -n "/SECCOMP_MODE_STRICT/,/^$thread exit/p" "$trace"
-    run grep -vE "^$thread (write\(1,|exit|prctl)|futex\(.*unfinished" <<<"$output"
-    assert_output ''
 }
 
 # The chapter's program, changed by sed, as $changed.
@@ -286,7 +287,7 @@ change_program() {
         ms_of_load defer
         defer=${defer:-$ms} defer=$((ms < defer ? ms : defer))
         echo "round $try: none $none ms, coop $coop ms, defer $defer ms for 31,750 echoes"
-        [ "$try" -ge 3 ] && [ $((none * 100)) -ge $((coop * 115)) ] &&
+        [ "$try" -ge 2 ] && [ $((none * 100)) -ge $((coop * 115)) ] &&
             [ $((none * 100)) -ge $((defer * 115)) ] && return
     done
     echo 'expected: none at least 1.15 times the others'
