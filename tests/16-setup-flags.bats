@@ -251,6 +251,9 @@ change_program() {
     change_program '/^static void let_a_thread/,/^}/ {
         /ask_for_visitor/d; /ring_submit/d; /sq_ready/d; /^        ;/d }'
     start "$changed" 0 1 strict
+    await '^3\. '
+    sleep 1
+    ! running || skip 'here the kernel thread was awake at once'
     ended
     assert_equal "$status" 1
     assert_equal "$stderr" 'changed: the thread that served has made a system call, and is dead'

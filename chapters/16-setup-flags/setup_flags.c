@@ -2,10 +2,11 @@
 //
 //     setup_flags [PORT [VISITORS [FLAGS]]]
 //
-// Sends back what each visitor sends: provided buffers, direct descriptors, one
-// thread. FLAGS is none (when left out), coop, defer, sqpoll or strict. In
-// strict the kernel kills the server for any system call but write and exit,
-// and it goes on serving. Runs for ever, or until VISITORS have come and gone.
+// Sends back what each visitor sends, with provided buffers and direct
+// descriptors. FLAGS is none (when left out), coop, defer, sqpoll or strict. In
+// strict the kernel kills whoever serves for any system call but read, write
+// and exit, and they go on serving. Runs for ever, or until VISITORS (0: no
+// end) have come and gone.
 #include "args.h"
 #include "direct.h"
 #include "feature.h"
@@ -65,20 +66,23 @@ struct setup {
     const char *name;
     unsigned flags;
     enum feature feature;
-    unsigned idle_ms;
+    unsigned idle_ms; // of the kernel thread
+    bool strict;
     const char *says;
 };
 
 static const struct setup setups[] = {
-    {"none", 0, FEATURE_CLOSE, 0, "a signal to the thread for each completion"},
-    {"coop", IORING_SETUP_COOP_TASKRUN, FEATURE_COOP_TASKRUN, 0,
-     "work waits until the thread enters the kernel for some reason"},
+    {"none", 0, FEATURE_CLOSE, 0, false,
+     "each completion makes the thread enter the kernel at once"},
+    {"coop", IORING_SETUP_COOP_TASKRUN, FEATURE_COOP_TASKRUN, 0, false,
+     "completions wait until the thread enters the kernel"},
     {"defer", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-     FEATURE_DEFER_TASKRUN, 0, "work waits until the thread asks for it"},
-    {"sqpoll", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, IDLE_MS,
-     "a kernel thread submits, and does the work"},
-    {"strict", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, SILENCE_MS,
-     "the same, and the thread that serves may not call"},
+     FEATURE_DEFER_TASKRUN, 0, false,
+     "completions wait until the thread asks for them"},
+    {"sqpoll", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, IDLE_MS, false,
+     "a kernel thread takes the SQEs and does the work"},
+    {"strict", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, SILENCE_MS, true,
+     "a kernel thread does it all, and the program may not call"},
 };
 enum { SETUPS = sizeof setups / sizeof *setups };
 
@@ -164,6 +168,7 @@ static void hang_up(struct server *server, unsigned slot)
 
 // --- completions ------------------------------------------------------------
 
+// Nothing happened: the same may be asked for again.
 static bool ask_again(int res)
 {
     return res == -EAGAIN || res == -EINTR;
@@ -259,8 +264,8 @@ static void serve(struct server *server, bool may_call)
             ask_for_visitor(server);
 
         // 5. Submit, and sleep until something has happened. Who may not call
-        //    does not sleep: with SQPOLL, submitting is moving the SQ's tail,
-        //    unless the kernel thread sleeps; and then we look.
+        //    cannot sleep; and submitting with SQPOLL is moving the SQ's tail,
+        //    and no call, as long as the kernel thread is awake.
         int ret = may_call ? io_uring_submit_and_wait(&server->ring, 1)
                            : io_uring_submit(&server->ring);
         if (ret < 0 && ret != -EINTR)
@@ -348,7 +353,7 @@ int main(int argc, char **argv)
     say("2. %s: %s", setup->name, setup->says);
 
     // 3. Serve, by calls or without.
-    if (setup->idle_ms == SILENCE_MS)
+    if (setup->strict)
         let_a_thread_serve_strictly(&server);
     else
         serve(&server, true);
