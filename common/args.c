@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { DEFAULT_PORT = 8080, HIGHEST_PORT = 65535 };
 
@@ -49,6 +50,33 @@ uint16_t doors_argument(int argc, char **argv, int doors)
 uint16_t port_argument(int argc, char **argv)
 {
     return doors_argument(argc, argv, 1);
+}
+
+uint16_t choice_arguments(int argc, char **argv, long *visitors,
+                          const char *const *names, int *choice)
+{
+    // " [VISITORS [none|coop]]"
+    char rest[128];
+    size_t used = (size_t)snprintf(rest, sizeof rest, " [VISITORS [");
+    for (int i = 0; names[i] != NULL && used < sizeof rest; i++)
+        used += (size_t)snprintf(rest + used, sizeof rest - used, "%s%s",
+                                 i == 0 ? "" : "|", names[i]);
+    if (used < sizeof rest)
+        snprintf(rest + used, sizeof rest - used, "]]");
+
+    if (argc > 4)
+        usage(argv[0], rest, "too many arguments", argv[4]);
+    uint16_t port = port_or_usage(argv[0], rest, argv[1], 1);
+    *visitors = argc > 2 ? number(argv[2], 0, 1000000000) : 0;
+    if (*visitors < 0)
+        usage(argv[0], rest, "not a number of visitors", argv[2]);
+    *choice = 0;
+    while (argc == 4 && names[*choice] != NULL &&
+           strcmp(names[*choice], argv[3]) != 0)
+        ++*choice;
+    if (names[*choice] == NULL)
+        usage(argv[0], rest, "not one of these", argv[3]);
+    return port;
 }
 
 uint16_t server_arguments(int argc, char **argv, long *visitors)

@@ -14,6 +14,12 @@ uint16_t port_argument(int argc, char **argv);
 // of them must be a port too.
 uint16_t doors_argument(int argc, char **argv, int doors);
 
+// PROGRAM [PORT [VISITORS [CHOICE]]], where the choice is one of some names,
+// whose list ends with NULL. VISITORS may be 0 here, too. Stores the place of
+// the chosen name in the list, 0 when left out.
+uint16_t choice_arguments(int argc, char **argv, long *visitors,
+                          const char *const *names, int *choice);
+
 // PROGRAM [PORT [VISITORS]]: stores how many visitors to serve before the
 // program ends, 0 for "never ends" (when left out).
 uint16_t server_arguments(int argc, char **argv, long *visitors);

@@ -130,18 +130,21 @@ static int complete(struct io_uring *ring, unsigned *flags)
 }
 
 // A Unix socket that listens, and a visitor who waits there. The kernel makes
-// up its address. False where there cannot be one.
-static bool visited_listener(int *listener, int *visitor)
+// up its address. Fails the program where there cannot be one: that says
+// nothing about the feature.
+static void visited_listener(int *listener, int *visitor)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     socklen_t length = sizeof address;
     *listener = socket(AF_UNIX, SOCK_STREAM, 0);
     *visitor = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (*listener < 0 || *visitor < 0)
+        fail(errno, "socket");
     struct sockaddr *any = (struct sockaddr *)&address;
-    return *listener >= 0 && *visitor >= 0 &&
-           bind(*listener, any, sizeof address.sun_family) == 0 &&
-           getsockname(*listener, any, &length) == 0 &&
-           listen(*listener, 1) == 0 && connect(*visitor, any, length) == 0;
+    if (bind(*listener, any, sizeof address.sun_family) < 0 ||
+        getsockname(*listener, any, &length) < 0 || listen(*listener, 1) < 0 ||
+        connect(*visitor, any, length) < 0)
+        fail(errno, "a Unix socket to try accept on");
 }
 
 // Accepts a visitor as `prepare` says. The CQE's res and flags; a descriptor
@@ -149,11 +152,12 @@ static bool visited_listener(int *listener, int *visitor)
 static int accepted(struct io_uring *ring, unsigned *flags,
                     void (*prepare)(struct io_uring_sqe *, int))
 {
-    int listener, visitor, res = -EINVAL;
-    if (visited_listener(&listener, &visitor)) {
-        prepare(io_uring_get_sqe(ring), listener);
-        res = complete(ring, flags);
-    }
+    int listener, visitor;
+    visited_listener(&listener, &visitor);
+    prepare(io_uring_get_sqe(ring), listener);
+    int res = complete(ring, flags);
+    if (res == -EMFILE)
+        fail(EMFILE, "accept");
     if (res > 0)
         close(res);
     close(visitor);

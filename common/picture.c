@@ -21,6 +21,7 @@ static const char *opcode_name(unsigned opcode)
         [IORING_OP_ACCEPT] = "ACCEPT",
         [IORING_OP_ASYNC_CANCEL] = "ASYNC_CANCEL",
         [IORING_OP_LINK_TIMEOUT] = "LINK_TIMEOUT",
+        [IORING_OP_OPENAT] = "OPENAT",
         [IORING_OP_CLOSE] = "CLOSE",
         [IORING_OP_READ] = "READ",
         [IORING_OP_SEND] = "SEND",
@@ -57,8 +58,12 @@ static void draw_strip(const char *title, unsigned head, unsigned tail,
 
 static void draw_sqe(char mark, unsigned slot, const struct io_uring_sqe *sqe)
 {
-    char fd[24] = "";
-    if (sqe->fd >= 0 && sqe->opcode != IORING_OP_NOP)
+    char fd[32] = "";
+    if (sqe->opcode == IORING_OP_CLOSE && sqe->file_index > 0)
+        snprintf(fd, sizeof fd, ", fixed file %u", sqe->file_index - 1);
+    else if (sqe->flags & IOSQE_FIXED_FILE)
+        snprintf(fd, sizeof fd, ", fixed file %d", sqe->fd);
+    else if (sqe->fd >= 0 && sqe->opcode != IORING_OP_NOP)
         snprintf(fd, sizeof fd, ", fd %d", sqe->fd);
     say("       %c slot %u: %s%s, user_data 0x%llx", mark, slot,
         opcode_name(sqe->opcode), fd, (unsigned long long)sqe->user_data);

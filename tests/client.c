@@ -6,6 +6,8 @@
 //     echo N BYTES   N at once, each sends BYTES and reads at the same time;
 //                    hangs up its side, hears the end
 //     late N BYTES   the same, but nobody reads before the server takes no more
+//     talk N TIMES   N at once, each sends 64 bytes, TIMES times, and the next
+//                    when the last has come back
 //     drip N         sends N bytes, each when the last has come back
 //     reset N        N come and reset their connection in the middle of a message
 //     unread BYTES   sends until the server takes no more, reads nothing, and
@@ -240,6 +242,32 @@ static void until(uint16_t port, size_t n)
     say("%zu visitors until the end: %zu bytes came back", n, back);
 }
 
+// All visitors' next message, then all of them back.
+static void talk(uint16_t port, size_t n, size_t times)
+{
+    enum { MESSAGE = 64 };
+    struct visitor *visitors = all_come(port, n);
+    for (size_t i = 0; i < times; i++) {
+        for (size_t v = 0; v < n; v++)
+            while (visitors[v].sent < (i + 1) * MESSAGE)
+                send_some(&visitors[v], v, (i + 1) * MESSAGE);
+        for (size_t v = 0; v < n; v++) {
+            while (visitors[v].received < (i + 1) * MESSAGE) {
+                struct pollfd poll_in = {.fd = visitors[v].fd,
+                                         .events = POLLIN};
+                if (poll(&poll_in, 1, PATIENCE_MS) != 1)
+                    fail(0, "visitor %zu: message %zu does not come back", v,
+                         i);
+                receive_some(&visitors[v], v, (i + 1) * MESSAGE);
+            }
+        }
+    }
+    for (size_t v = 0; v < n; v++)
+        close(visitors[v].fd);
+    free(visitors);
+    say("%zu visitors, %zu messages each: every byte came back", n, times);
+}
+
 static void drip(uint16_t port, size_t bytes)
 {
     int fd = come(port);
@@ -385,6 +413,8 @@ int main(int argc, char **argv)
         echo(port, n, bytes, true);
     else if (argc == 5 && strcmp(how, "chat") == 0)
         chat(port, n, bytes);
+    else if (argc == 5 && strcmp(how, "talk") == 0)
+        talk(port, n, bytes);
     else if (argc == 4 && strcmp(how, "drip") == 0)
         drip(port, n);
     else if (argc == 4 && strcmp(how, "reset") == 0)
@@ -400,7 +430,7 @@ int main(int argc, char **argv)
     else if (argc == 4 && strcmp(how, "hold") == 0)
         hold(port, n);
     else
-        fail(0, "usage: client PORT echo|late|chat N M, or "
+        fail(0, "usage: client PORT echo|late|talk|chat N M, or "
                 "drip|reset|unread|later|until|address|hold N");
     return 0;
 }

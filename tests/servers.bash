@@ -160,9 +160,9 @@ survives_stop_and_continue() {
 # are in are served, the others wait in the backlog, and it does not spin.
 waits_when_out_of_descriptors() {
     command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
-    start "$@" 0
     local limit=${DESCRIPTORS:-12}
-    prlimit --pid "$pid" --nofile="$limit:$limit"
+    # from the start: an ACCEPT keeps to the limit of when it was submitted
+    start prlimit --nofile="$limit:$limit" "$@" 0
     coproc holders { client hold 30 3>&-; }
     await 'no descriptor left'
     await_state S

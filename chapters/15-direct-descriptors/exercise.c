@@ -1,0 +1,153 @@
+// exercise 15 - a bug hunt: where do the slots go?
+//
+//     15-direct-descriptors [PORT]
+//
+// A server for short questions: it receives one, says how long it was, and
+// hangs up. Its visitors live in a table of 64 slots. It answers everybody who
+// tests it. After some days in production it ends with "ACCEPT: ENFILE".
+//
+// TODO(exercise): find where slots are lost, and mend it. Let it have its 64
+// slots: a larger table would only need more days.
+#include "args.h"
+#include "net.h"
+#include "ring.h"
+#include "say.h"
+#include "user_data.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MOST = 64, LISTENER = 0 };
+
+enum { ACCEPT = 1, RECV, SEND, CLOSE };
+
+// A visitor: slot n of the table is conns[n]. While an operation is in flight,
+// both buffers are the kernel's.
+struct conn {
+    char question[256], answer[64];
+};
+
+struct server {
+    struct io_uring ring;
+    bool accepting;
+    unsigned open; // visitors
+    struct conn conns[MOST + 1];
+};
+
+static void in_slot(struct io_uring_sqe *sqe, uint32_t kind, unsigned slot)
+{
+    sqe->flags |= IOSQE_FIXED_FILE;
+    io_uring_sqe_set_data64(sqe, pack(kind, slot));
+}
+
+static void ask_for_visitor(struct server *server)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_accept(sqe, LISTENER, NULL, NULL, 0);
+    sqe->file_index = IORING_FILE_INDEX_ALLOC;
+    in_slot(sqe, ACCEPT, LISTENER);
+    server->accepting = true;
+}
+
+static void ask_for_question(struct server *server, unsigned slot)
+{
+    struct conn *conn = &server->conns[slot];
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_recv(sqe, (int)slot, conn->question, sizeof conn->question,
+                       0);
+    in_slot(sqe, RECV, slot);
+}
+
+static void hang_up(struct server *server, unsigned slot)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_close_direct(sqe, slot);
+    io_uring_sqe_set_data64(sqe, pack(CLOSE, slot));
+}
+
+// A new connection's socket takes so few bytes at once: no short sends here.
+static void answer(struct server *server, unsigned slot, int length)
+{
+    struct conn *conn = &server->conns[slot];
+    int size = snprintf(conn->answer, sizeof conn->answer,
+                        "that was %d bytes long; goodbye\n", length);
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_send(sqe, (int)slot, conn->answer, (size_t)size,
+                       MSG_NOSIGNAL);
+    in_slot(sqe, SEND, slot);
+    sqe->flags |= IOSQE_IO_LINK; // first the answer, then the end
+    hang_up(server, slot);
+}
+
+static void accepted(struct server *server, int res)
+{
+    server->accepting = false;
+    if (res < 0 && res != -EAGAIN && res != -EINTR && res != -ECONNABORTED)
+        fail_with(-res, "has a slot been lost?", "ACCEPT");
+    if (res < 0)
+        return;
+    server->open++;
+    say("   a visitor in slot %d, %u here now", res, server->open);
+    ask_for_question(server, (unsigned)res);
+}
+
+static void received(struct server *server, unsigned slot, int res)
+{
+    if (res > 0)
+        answer(server, slot, res);
+    else if (res == -EAGAIN || res == -EINTR)
+        ask_for_question(server, slot);
+    else
+        hang_up(server, slot); // their end (0), or an error
+}
+
+static void complete(struct server *server, uint64_t user_data, int res)
+{
+    unsigned slot = index_of(user_data);
+    switch (kind_of(user_data)) {
+    case ACCEPT:
+        accepted(server, res);
+        break;
+    case RECV:
+        received(server, slot, res);
+        break;
+    case SEND:
+        // who has left does not hear it; the CLOSE follows either way
+        break;
+    case CLOSE:
+        server->open--;
+        say("   the visitor in slot %u has left", slot);
+        break;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    int listener = tcp_listen(port_argument(argc, argv), 0);
+    ring_open(&server.ring, 256);
+    int ret = io_uring_register_files_sparse(&server.ring, MOST + 1);
+    if (ret < 0)
+        fail(-ret, "io_uring_register_files_sparse");
+    ret = io_uring_register_files_update(&server.ring, LISTENER, &listener, 1);
+    if (ret < 0)
+        fail(-ret, "io_uring_register_files_update");
+    close(listener);
+
+    for (;;) {
+        if (!server.accepting && server.open < MOST)
+            ask_for_visitor(&server);
+        ret = io_uring_submit_and_wait(&server.ring, 1);
+        if (ret < 0 && ret != -EINTR)
+            fail(-ret, "io_uring_submit_and_wait");
+        struct io_uring_cqe *cqe;
+        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+            uint64_t user_data = cqe->user_data;
+            int res = cqe->res;
+            io_uring_cqe_seen(&server.ring, cqe);
+            complete(&server, user_data, res);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+// setup_flags - a ring's set-up decides who does the work, and when
+//
+//     setup_flags [PORT [VISITORS [FLAGS]]]
+//
+// Sends back what each visitor sends, with provided buffers and direct
+// descriptors. FLAGS is none (when left out), coop, defer, sqpoll or strict. In
+// strict the kernel kills whoever serves for any system call but read, write
+// and exit, and they go on serving. Runs for ever, or until VISITORS (0: no
+// end) have come and gone.
+#include "args.h"
+#include "direct.h"
+#include "feature.h"
+#include "net.h"
+#include "ring.h"
+#include "say.h"
+#include "user_data.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// With one operation in flight for each connection and one ACCEPT, there are
+// never more than MOST + 1 completions: a CQ of that size cannot overflow.
+// There is a buffer for each connection, too, but they come into use BATCH by
+// BATCH, as more visitors speak at the same time.
+enum { MOST = 16383, BUFFERS = 16384, BATCH = 256, BUFFER = 4096, GROUP = 0 };
+
+// A kernel thread that polls goes to sleep after so many milliseconds without
+// work. For strict: longer than any silence, here four hours.
+enum { IDLE_MS = 100, SILENCE_MS = 4 * 60 * 60 * 1000 };
+
+// What was asked for: the upper half of user_data. The lower is the slot.
+enum { ACCEPT = 1, RECV, SEND, CLOSE };
+
+// A connection; slot n of the ring's table is conns[n]. Exactly one operation
+// is in flight for it. A RECV has no buffer until its CQE names one, which is
+// the connection's until the last of it is sent; then it is given back. So a
+// connection never has more than one, and nobody waits for another's. It ends
+// when its CLOSE is asked for; that CQE only counts (chapter 15).
+struct conn {
+    unsigned buffer;   // its id
+    size_t start, end; // the bytes of it that are received, not yet sent
+    size_t echoed;
+};
+
+struct server {
+    struct io_uring ring;
+    struct io_uring_buf_ring *buf_ring; // buffers that the kernel may take
+    char *memory;                       // BUFFERS of BUFFER bytes
+    unsigned buffers;                   // in use: in buf_ring or a connection's
+    bool accepting;                     // an ACCEPT is in flight
+    long to_come; // visitors still to be accepted; negative: no end
+    unsigned most, open;
+    bool served; // strict: to the end
+    struct conn *conns;
+};
+
+// --- what a ring is set up with ---------------------------------------------
+
+struct setup {
+    const char *name;
+    unsigned flags;
+    enum feature feature;
+    unsigned idle_ms; // of the kernel thread
+    bool strict;
+    const char *says;
+};
+
+static const struct setup setups[] = {
+    {"none", 0, FEATURE_CLOSE, 0, false,
+     "each completion makes the thread enter the kernel at once"},
+    {"coop", IORING_SETUP_COOP_TASKRUN, FEATURE_COOP_TASKRUN, 0, false,
+     "completions wait until the thread enters the kernel"},
+    {"defer", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+     FEATURE_DEFER_TASKRUN, 0, false,
+     "completions wait until the thread asks for them"},
+    {"sqpoll", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, IDLE_MS, false,
+     "a kernel thread takes the SQEs and does the work"},
+    {"strict", IORING_SETUP_SQPOLL, FEATURE_SQPOLL, SILENCE_MS, true,
+     "a kernel thread does it all, and the program may not call"},
+};
+enum { SETUPS = sizeof setups / sizeof *setups };
+
+// --- buffers ----------------------------------------------------------------
+
+static char *bytes_of(const struct server *server, unsigned buffer)
+{
+    return server->memory + (size_t)buffer * BUFFER;
+}
+
+// The kernel may take it from now on.
+static void give(struct server *server, unsigned buffer)
+{
+    io_uring_buf_ring_add(server->buf_ring, bytes_of(server, buffer), BUFFER,
+                          (unsigned short)buffer,
+                          io_uring_buf_ring_mask(BUFFERS), 0);
+    io_uring_buf_ring_advance(server->buf_ring, 1);
+}
+
+static void give_more(struct server *server)
+{
+    for (int i = 0; i < BATCH && server->buffers < BUFFERS; i++)
+        give(server, server->buffers++);
+}
+
+static void open_buffers(struct server *server)
+{
+    size_t size = BUFFERS * sizeof(struct io_uring_buf);
+    server->memory = calloc(BUFFERS, BUFFER);
+    server->buf_ring = aligned_alloc((size_t)getpagesize(), size);
+    if (server->memory == NULL || server->buf_ring == NULL)
+        fail(errno, "memory for the buffers");
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uintptr_t)server->buf_ring,
+        .ring_entries = BUFFERS,
+        .bgid = GROUP,
+    };
+    int ret = io_uring_register_buf_ring(&server->ring, &registration, 0);
+    if (ret < 0)
+        fail(-ret, "io_uring_register_buf_ring");
+    io_uring_buf_ring_init(server->buf_ring);
+    give_more(server);
+}
+
+// --- asking -----------------------------------------------------------------
+
+static void ask_for_visitor(struct server *server)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_accept(sqe, LISTENER, NULL, NULL, 0);
+    sqe->file_index = IORING_FILE_INDEX_ALLOC;
+    in_slot(sqe, ACCEPT, LISTENER);
+    server->accepting = true;
+}
+
+static void receive(struct server *server, unsigned slot)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_recv(sqe, (int)slot, NULL, BUFFER, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = GROUP;
+    in_slot(sqe, RECV, slot);
+}
+
+static void send_rest(struct server *server, unsigned slot)
+{
+    struct conn *conn = &server->conns[slot];
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_send(sqe, (int)slot,
+                       bytes_of(server, conn->buffer) + conn->start,
+                       conn->end - conn->start, MSG_NOSIGNAL);
+    in_slot(sqe, SEND, slot);
+}
+
+static void hang_up(struct server *server, unsigned slot)
+{
+    say("   the visitor in slot %u has left, %zu bytes echoed", slot,
+        server->conns[slot].echoed);
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_close_direct(sqe, slot);
+    io_uring_sqe_set_data64(sqe, pack(CLOSE, slot));
+}
+
+// --- completions ------------------------------------------------------------
+
+// Nothing happened: the same may be asked for again.
+static bool ask_again(int res)
+{
+    return res == -EAGAIN || res == -EINTR;
+}
+
+static void accepted(struct server *server, int res)
+{
+    server->accepting = false;
+    if (res < 0 && !ask_again(res) && res != -ECONNABORTED)
+        fail_with(-res, "has a slot been lost?", "ACCEPT");
+    if (res < 0)
+        return;
+    server->conns[res].echoed = 0;
+    server->to_come--;
+    server->open++;
+    say("   a visitor in slot %d, %u here now", res, server->open);
+    if (server->open == server->most)
+        say("   no descriptor left: the others wait in the backlog");
+    receive(server, (unsigned)res);
+}
+
+static void received(struct server *server, unsigned slot, int res,
+                     unsigned flags)
+{
+    struct conn *conn = &server->conns[slot];
+    if (flags & IORING_CQE_F_BUFFER)
+        conn->buffer = flags >> IORING_CQE_BUFFER_SHIFT;
+    if (res > 0) {
+        conn->start = 0;
+        conn->end = (size_t)res;
+        send_rest(server, slot);
+        return;
+    }
+    if (flags & IORING_CQE_F_BUFFER)
+        give(server, conn->buffer); // taken for nothing
+    if (res == -ENOBUFS)
+        give_more(server);
+    if (res == -ENOBUFS || ask_again(res))
+        receive(server, slot);
+    else
+        hang_up(server, slot); // their end (0), or an error
+}
+
+static void sent(struct server *server, unsigned slot, int res)
+{
+    struct conn *conn = &server->conns[slot];
+    if (res > 0) {
+        conn->start += (size_t)res;
+        conn->echoed += (size_t)res;
+    }
+    bool failed = res <= 0 && !ask_again(res);
+    if (!failed && conn->start < conn->end) {
+        send_rest(server, slot);
+        return;
+    }
+    give(server, conn->buffer);
+    if (failed)
+        hang_up(server, slot);
+    else
+        receive(server, slot);
+}
+
+static void complete(struct server *server, uint64_t user_data, int res,
+                     unsigned flags)
+{
+    unsigned slot = index_of(user_data);
+    switch (kind_of(user_data)) {
+    case ACCEPT:
+        accepted(server, res);
+        break;
+    case RECV:
+        received(server, slot, res, flags);
+        break;
+    case SEND:
+        sent(server, slot, res);
+        break;
+    case CLOSE:
+        if (res < 0)
+            fail(-res, "CLOSE of slot %u", slot);
+        server->open--;
+        break;
+    }
+}
+
+// --- serving ----------------------------------------------------------------
+
+static void serve(struct server *server, bool may_call)
+{
+    while (server->to_come != 0 || server->open > 0) {
+        // 4. Keep an ACCEPT in flight while a slot is free for its visitor.
+        if (!server->accepting && server->to_come != 0 &&
+            server->open < server->most)
+            ask_for_visitor(server);
+
+        // 5. Submit, and sleep until something has happened. Who may not call
+        //    cannot sleep; and submitting with SQPOLL is moving the SQ's tail,
+        //    and no call, as long as the kernel thread is awake.
+        int ret = may_call ? io_uring_submit_and_wait(&server->ring, 1)
+                           : io_uring_submit(&server->ring);
+        if (ret < 0 && ret != -EINTR)
+            fail(-ret, "submitting");
+
+        // 6. Each completion moves its connection one step on.
+        struct io_uring_cqe *cqe;
+        while (io_uring_peek_cqe(&server->ring, &cqe) == 0) {
+            uint64_t user_data = cqe->user_data;
+            int res = cqe->res;
+            unsigned flags = cqe->flags;
+            io_uring_cqe_seen(&server->ring, cqe);
+            complete(server, user_data, res, flags);
+        }
+    }
+}
+
+// The thread that serves in strict mode. From prctl() on the kernel kills it
+// for any call but read, write and exit; say() writes.
+static void *serve_strictly(void *data)
+{
+    struct server *server = data;
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) < 0)
+        fail_with(errno, "another seccomp filter is in force, as in containers",
+                  "prctl PR_SET_SECCOMP");
+    say("3. the thread that serves is killed if it makes a system call");
+    serve(server, false);
+    server->served = true;
+    syscall(SYS_exit, 0);
+    return NULL; // not reached
+}
+
+// The kernel's polling thread belongs to this process and would outlive a last
+// thread that may call nothing but exit; so the main thread waits, and cleans
+// up. Nobody calls before the kernel thread is awake and has taken an SQE.
+static void let_a_thread_serve_strictly(struct server *server)
+{
+    ask_for_visitor(server);
+    ring_submit(&server->ring);
+    while (io_uring_sq_ready(&server->ring) > 0)
+        ;
+    pthread_t thread;
+    int ret = pthread_create(&thread, NULL, serve_strictly, server);
+    if (ret == 0)
+        ret = pthread_join(thread, NULL);
+    if (ret != 0)
+        fail(ret, "a thread");
+    if (!server->served)
+        fail(0, "the thread that served has made a system call, and is dead");
+}
+
+int main(int argc, char **argv)
+{
+    // 1. Which flags? The rest of the set-up is as in chapters 12 and 15.
+    struct server server = {0};
+    const char *names[SETUPS + 1] = {0};
+    for (int i = 0; i < SETUPS; i++)
+        names[i] = setups[i].name;
+    int choice;
+    uint16_t port =
+        choice_arguments(argc, argv, &server.to_come, names, &choice);
+    if (server.to_come == 0)
+        server.to_come = -1;
+    const struct setup *setup = &setups[choice];
+    need_feature(FEATURE_PROVIDED_BUFFERS);
+    need_feature(FEATURE_DIRECT_ALLOC);
+    need_feature(setup->feature);
+
+    // 2. The ring.
+    int listener = tcp_listen(port, 0);
+    struct io_uring_params params = {
+        .flags = IORING_SETUP_CQSIZE | setup->flags,
+        .cq_entries = MOST + 1,
+        .sq_thread_idle = setup->idle_ms,
+    };
+    ring_open_params(&server.ring, 256, &params);
+    server.most = register_table(&server.ring, MOST, listener);
+    open_buffers(&server);
+    server.conns = calloc(server.most + 1, sizeof *server.conns);
+    if (server.conns == NULL)
+        fail(errno, "calloc");
+    say("1. at most %u connections, %zu bytes for each: %zu KB", server.most,
+        sizeof(struct conn) + BUFFER,
+        server.most * (sizeof(struct conn) + BUFFER) / 1024);
+    say("2. %s: %s", setup->name, setup->says);
+
+    // 3. Serve, by calls or without.
+    if (setup->strict)
+        let_a_thread_serve_strictly(&server);
+    else
+        serve(&server, true);
+
+    io_uring_queue_exit(&server.ring);
+    free(server.conns);
+    free(server.buf_ring);
+    free(server.memory);
+    return 0;
+}

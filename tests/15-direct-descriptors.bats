@@ -1,0 +1,217 @@
+#!/usr/bin/env bats
+# Chapter 15: descriptors that live in the ring's table and not in the process.
+
+load helper
+load servers
+
+# How many descriptors the process has.
+descriptors() {
+    ls "/proc/$pid/fd" | wc -l
+}
+
+# Which slots of the ring's table are taken, one a line: "2: socket:[1234]". The
+# kernel leaves the table out while somebody is in the ring.
+taken_slots() {
+    local link deadline=$((SECONDS + 5))
+    for link in "/proc/$pid/fd/"*; do
+        [ "$(readlink "$link")" = 'anon_inode:[io_uring]' ] || continue
+        until grep -q '^UserFiles' "/proc/$pid/fdinfo/${link##*/}"; do
+            [ "$SECONDS" -lt "$deadline" ] || return
+            sleep 0.02
+        done
+        sed -n '/^UserFiles/,/^UserBufs/p' "/proc/$pid/fdinfo/${link##*/}" |
+            grep -E '^ +[0-9]+: ' | grep -v '<none>'
+    done
+}
+
+# await_slots N: until so many are taken.
+await_slots() {
+    local deadline=$((SECONDS + 5 * patience))
+    until [ "$(taken_slots | wc -l)" -eq "$1" ]; do
+        [ "$SECONDS" -lt "$deadline" ] ||
+            fail "$(taken_slots | wc -l) slots of the table are taken; expected: $1.
+$(it_said)"
+        sleep 0.05
+    done
+}
+
+@test "program: it echoes two visitors, and ends when both have left" {
+    echoes_two_visitors "$program"
+}
+
+@test "program: 1,000 visitors, and not one descriptor more than at the start" {
+    start "$program" 0
+    await '^   the backlog'
+    local at_start
+    at_start=$(descriptors)
+    # its standard ones and the ring; bats and make may have left it others
+    ls -l "/proc/$pid/fd"
+    run readlink "/proc/$pid/fd/"*
+    refute_line --partial socket:
+    coproc holders { client hold 1000 3>&-; }
+    await ' 1000 here now'
+    assert_equal "$(descriptors)" "$at_start"
+    # they are in the table, with the listener
+    await_slots 1001
+    eval "exec ${holders[1]}>&-"
+    await_slots 1
+    run client echo 1000 64
+    assert_output '1000 visitors, 64 bytes each: every byte came back'
+    assert_equal "$(descriptors)" "$at_start"
+}
+
+@test "program: a file is read that was never a descriptor of the process" {
+    start_traced openat,read,pread64,close,io_uring_enter "$program" 0
+    await '^   the backlog'
+    so_far
+    assert_line "   the backlog holds up to $(cat /proc/sys/net/core/somaxconn) visitors"
+    # (liburing and need_feature() open and close what they need)
+    assert_equal "$(calls somaxconn)" 0
+    run grep -E 'READ_FIXED|OPENAT|CLOSE' "$out"
+    assert_line --partial 'slot 0: OPENAT, user_data'
+    assert_line --partial 'slot 1: READ_FIXED, fixed file 1, user_data'
+    assert_line --partial 'slot 2: CLOSE, fixed file 1, user_data'
+}
+
+@test "program: io_uring_enter is its only call, and names no descriptor" {
+    start_traced all "$program" 0
+    await '^   the backlog'
+    await_state S
+    local before
+    before=$(wc -l <"$trace")
+    client echo 50 1000
+    await 'has left'
+    run tail -n +$((before + 1)) "$trace"
+    refute_line --regexp '^[0-9]+ +(accept|recv|send|close|read|poll)'
+    assert_line --partial 'IORING_ENTER_REGISTERED_RING'
+    # write is how it tells of its visitors
+    run grep -vE ' (write\(1,|io_uring_enter\(0, .*REGISTERED_RING|<\.\.\. io_uring_enter)' <<<"$output"
+    assert_output ''
+}
+
+@test "program: 3,000 connections at once are all answered" {
+    answers_3000_at_once "$program"
+}
+
+@test "program: a client that sends megabytes before it reads loses no byte" {
+    loses_no_byte_to_a_late_reader "$program"
+}
+
+@test "program: its memory stays under the bound that it states" {
+    keeps_to_its_memory_bound "$program"
+}
+
+@test "program: one byte at a time, and a message larger than any buffer" {
+    takes_single_bytes_and_big_messages "$program"
+}
+
+@test "program: who hangs up their side still gets the rest" {
+    answers_who_hangs_up_their_side "$program"
+}
+
+@test "program: 500 visitors who reset leave no slot behind" {
+    survives_resets "$program"
+    await_slots 2
+}
+
+@test "program: stopped and continued with visitors under way, nothing is lost" {
+    survives_stop_and_continue "$program"
+}
+
+@test "program: with no descriptor left it waits, asleep, and goes on later" {
+    waits_when_out_of_descriptors "$program"
+}
+
+@test "program: with a table for eleven, nobody of 300 is hung up on" {
+    command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
+    start prlimit --nofile=12:12 "$program" 0 300
+    run client echo 300 10000
+    assert_output '300 visitors, 10000 bytes each: every byte came back'
+    ended 20
+    assert_success
+    assert_line --partial '1. at most 11 connections, '
+    assert_line '   no descriptor left: the others wait in the backlog'
+}
+
+@test "program: idle connections cost no CPU" {
+    sleeps_while_nobody_speaks "$program"
+}
+
+@test "program: SIGTERM ends it at once" {
+    ends_on_sigterm "$program"
+}
+
+@test "program: wrong command lines get the usage" {
+    refuses_wrong_server_command_lines "$program"
+}
+
+@test "program: a port in use is named, with what to do" {
+    explains_port_in_use "$program"
+}
+
+@test "program: a port for root only is named, with what to do" {
+    explains_privileged_port "$program"
+}
+
+@test "program: no descriptor, no io_uring: one line each" {
+    explains_full_table "$program"
+    explains_refusal io_uring_setup EPERM "$program" 0
+    explains_refusal io_uring_setup ENOSYS "$program" 0
+    explains_refusal io_uring_enter EBUSY "$program" 0
+}
+
+# --- the exercise -------------------------------------------------------------
+
+# Asks, and prints the answer.
+ask() {
+    local fd
+    come fd "$port" || return
+    echo "$1" >&"$fd"
+    hear "$fd" || return
+    leave "$fd"
+}
+
+@test "exercise: who asks gets an answer" {
+    start "$exercise" 0
+    did "30 visitors came one after the other, each asked a question"
+    local i
+    for i in {1..30}; do
+        run ask 'how long is this?'
+        assert_output 'that was 18 bytes long; goodbye'
+    done
+}
+
+@test "exercise: 300 who reset their connection cost it nothing" {
+    start "$exercise" 0
+    did "300 visitors asked and reset their connection; then one asked and listened"
+    client reset 300
+    await_state S
+    run ask 'still there?'
+    assert_output 'that was 13 bytes long; goodbye'
+}
+
+@test "exercise: when all have left, only the listener is in the table" {
+    start "$exercise" 0
+    did "20 visitors asked and reset their connection, 20 asked and listened"
+    client reset 20
+    local i
+    for i in {1..20}; do
+        ask 'and now?' >/dev/null
+    done
+    echo 'What the kernel then had in the table (/proc/PID/fdinfo/RING):'
+    taken_slots
+    await_slots 1
+}
+
+@test "exercise: it makes do with its 64 slots, and one ring" {
+    start "$exercise" 0
+    did "100 came and said nothing: 64 are in, the others wait; then all left"
+    coproc holders { client hold 100 3>&-; }
+    await ' 64 here now'
+    await_state S
+    await_slots 65
+    eval "exec ${holders[1]}>&-"
+    await_slots 1
+    run ask 'anybody?'
+    assert_output 'that was 9 bytes long; goodbye'
+}
