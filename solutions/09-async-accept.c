@@ -66,8 +66,9 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
+        unsigned ready = io_uring_cq_ready(&ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&ring, &cqe) == 0) {
             struct slot *slot = io_uring_cqe_get_data(cqe);
             int visitor = cqe->res;
             io_uring_cqe_seen(&ring, cqe);
@@ -86,4 +87,4 @@ int main(int argc, char **argv)
     return 0;
 }
 
-// exercise.c as shipped: 6f6c3a71d8702606f755c6429c8451c913031136
+// exercise.c as shipped: ba04a01f925f5873f04c54871f03acbd2c420b1e

@@ -63,8 +63,9 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
+        unsigned ready = io_uring_cq_ready(&ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&ring, &cqe) == 0) {
             // TODO(exercise): whose slot has been filled? And when may it be
             // given to the next ACCEPT?
             int visitor = cqe->res;

@@ -6,6 +6,7 @@
 // own file table and never descriptors of the process; so is the listener, and
 // a file that is read at the start into a registered buffer. Runs for ever, or
 // until VISITORS have come and gone.
+#include "accept.h"
 #include "args.h"
 #include "feature.h"
 #include "net.h"
@@ -187,7 +188,7 @@ static bool ask_again(int res)
 static void accepted(struct server *server, int res)
 {
     server->accepting = false;
-    if (res < 0 && !ask_again(res) && res != -ECONNABORTED)
+    if (res < 0 && !ask_again(res) && !visitor_lost(-res))
         fail_with(-res, "has a slot been lost?", "ACCEPT");
     if (res < 0)
         return;
@@ -296,8 +297,9 @@ int main(int argc, char **argv)
             fail(-ret, "io_uring_submit_and_wait");
 
         // 5. Each completion moves its connection one step on.
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;
             int res = cqe->res;
             io_uring_cqe_seen(&server.ring, cqe);
