@@ -10,33 +10,38 @@ patient() {
     exec "$program" "$1" "${2:-0}" 60000
 }
 
+# wait_ms N: so many milliseconds, in seconds; longer on a slow machine.
+wait_ms() {
+    local ms=$(($1 * patience))
+    printf '%d.%03d\n' $((ms / 1000)) $((ms % 1000))
+}
+
 @test "program: it echoes two visitors, and ends when they have left" {
     echoes_two_visitors "$program"
 }
 
 @test "program: who is silent is let go when their time is over, not before" {
-    start "$program" 0 0 700
+    start "$program" 0 0 $((700 * patience))
     come fd "$port"
     await ' 1 here now'
     local came
     came=${EPOCHREALTIME/./}
     echo hello >&"$fd"
     assert_equal "$(hear_line "$fd")" hello
-    run hear "$fd"
-    assert_output 'you are silent: goodbye'
+    assert_equal "$(hear_line "$fd")" 'you are silent: goodbye'
     local stayed=$(((${EPOCHREALTIME/./} - came) / 1000))
     echo "silent from the beginning on, let go after $stayed ms"
-    assert [ "$stayed" -ge 690 ]
+    assert [ "$stayed" -ge $((690 * patience)) ]
     await 'has left, 6 bytes echoed'
     still_serves
 }
 
 @test "program: who speaks now and then stays, many times that long" {
-    start "$program" 0 0 1000
+    start "$program" 0 0 $((1000 * patience))
     come fd "$port"
     local i
     for i in {1..7}; do
-        sleep 0.3
+        sleep "$(wait_ms 300)"
         echo "$i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "$i"
     done
@@ -52,7 +57,7 @@ patient() {
     await ' 500 here now'
     kill -STOP "$pid"
     await_state T
-    sleep $((16 * patience / 10)).7
+    sleep "$(wait_ms 1700)"
     kill -CONT "$pid"
     ended 20
     eval "exec ${holders[1]}>&-"
@@ -78,7 +83,7 @@ patient() {
 }
 
 @test "program: a farewell that fails breaks its chain; the descriptor is closed" {
-    start "$program" 0 1 500
+    start "$program" 0 1 $((500 * patience))
     come fd "$port"
     echo 'not read' >&"$fd"
     await ' 1 here now'
@@ -87,7 +92,7 @@ patient() {
     # with an echo unread, which resets the connection.
     kill -STOP "$pid"
     await_state T
-    sleep 1
+    sleep "$(wait_ms 1000)"
     leave "$fd"
     kill -CONT "$pid"
     ended
@@ -98,8 +103,10 @@ patient() {
     assert_line --partial 'has left, 9 bytes echoed'
 }
 
+# Linux 5.10 does not say how much a SEND has sent when its clock runs out.
 @test "program: a SEND that does not fit breaks its chain only with MSG_WAITALL" {
-    assert_equal "$("$build/tests/chain" | sed '/LINK_TIMEOUT/d; s/ (.*//')" \
+    assert_equal "$("$build/tests/chain" | sed '/LINK_TIMEOUT/d; s/ (.*//
+        s/SEND -125/SEND a part/')" \
         'it fits: SEND all
    NOP 0
 it does not fit: SEND a part
@@ -190,7 +197,7 @@ drip() {
 }
 
 @test "exercise: a byte now and then does not hold a place for ever" {
-    start "$exercise" 0 0 1000
+    start "$exercise" 0 0 $((1000 * patience))
     did "a visitor sent a byte every 0.3 seconds, and never the end of the line"
     come fd "$port"
     await ' 1 here now'
@@ -201,12 +208,12 @@ drip() {
     await 'has left' 5
     wait "$dripper" || true
     local stayed=$(((${EPOCHREALTIME/./} - came) / 1000))
-    echo "They were let go after about $stayed ms; expected: 1000, and not before."
-    assert [ "$stayed" -ge 990 ]
+    echo "They were let go after about $stayed ms; expected: $((1000 * patience)), and not before."
+    assert [ "$stayed" -ge $((990 * patience)) ]
 }
 
 @test "exercise: four such visitors do not keep the others out" {
-    start "$exercise" 0 0 1000
+    start "$exercise" 0 0 $((1000 * patience))
     did "four visitors dripped; a fifth came and said a line"
     local fd
     for _ in 1 2 3 4; do
@@ -231,7 +238,7 @@ drip() {
 }
 
 @test "exercise: a line in pieces, within its time, comes back" {
-    start "$exercise" 0 0 3000
+    start "$exercise" 0 0 $((3000 * patience))
     did "a visitor sent a line in four pieces, 0.2 seconds apart"
     come fd "$port"
     local piece
@@ -243,19 +250,19 @@ drip() {
 }
 
 @test "exercise: each line has a time of its own" {
-    start "$exercise" 0 0 1300
+    start "$exercise" 0 0 $((1300 * patience))
     did "a visitor with 1.3 seconds for a line said five lines, 0.4 seconds apart"
     come fd "$port"
     local i
     for i in {1..5}; do
-        sleep 0.4
+        sleep "$(wait_ms 400)"
         echo "line $i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "line $i"
     done
 }
 
 @test "exercise: two lines in one message come back, and half a line can follow" {
-    start "$exercise" 0 0 3000
+    start "$exercise" 0 0 $((3000 * patience))
     did "a visitor sent 'a', end of line, 'b', end of line, 'c', and then the end"
     come fd "$port"
     printf 'a\nb\nc' >&"$fd"
