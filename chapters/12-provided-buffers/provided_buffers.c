@@ -54,7 +54,7 @@ struct pool {
 // one's completion the place is free.
 //
 // Only the first buffer of the queue is being sent, so the bytes keep their
-// order. A RECV is asked for while the queue is empty.
+// order. Who has an empty queue and no RECV in flight stands in server.line.
 struct conn {
     int fd;               // the CLOSE in the end closes it
     uint32_t next_free;   // while the place is free
