@@ -107,3 +107,17 @@ uint16_t timed_server_arguments(int argc, char **argv, long *visitors, long *ms)
         usage(argv[0], rest, "not a number of milliseconds", argv[3]);
     return port;
 }
+
+long environment_number(const char *name, long least, long most, long otherwise)
+{
+    const char *text = getenv(name);
+    if (text == NULL)
+        return otherwise;
+    long value = number(text, least, most);
+    if (value < 0) {
+        fprintf(stderr, "%s=%s: not a number from %ld to %ld\n", name, text,
+                least, most);
+        exit(2);
+    }
+    return value;
+}

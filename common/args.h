@@ -28,5 +28,10 @@ uint16_t server_arguments(int argc, char **argv, long *visitors);
 // stays as it is when left out. VISITORS may be 0 here: the program never ends.
 uint16_t timed_server_arguments(int argc, char **argv, long *visitors,
                                 long *ms);
+// A number from the environment, as in BUFFERS=8 make chapter12; `otherwise`
+// when there is no such variable. Anything but a number from least to most ends
+// the program with status 2 and a line on standard error.
+long environment_number(const char *name, long least, long most,
+                        long otherwise);
 
 #endif

@@ -6,4 +6,8 @@
 // the hard one. getrlimit(2), RLIMIT_NOFILE
 void raise_descriptor_limit(void);
 
+// Lets it open `most` descriptors, or as many as it may where that is less.
+// Taught by chapter 11.
+void limit_descriptors(unsigned most);
+
 #endif

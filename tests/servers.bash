@@ -70,7 +70,8 @@ answers_3000_at_once() {
 loses_no_byte_to_a_late_reader() {
     start "$@" 0
     local before
-    before=$(rss_kb)
+    await '^1\. at most'
+    before=$(most_kb)
     run client late 1 30000000
     assert_success
     assert_line --index 1 '1 visitors, 30000000 bytes each: every byte came back'
@@ -87,6 +88,7 @@ keeps_to_its_memory_bound() {
     ! sanitized "$1" || skip 'AddressSanitizer takes memory of its own'
     start "$@" 0
     local empty
+    await '^1\. at most'
     empty=$(rss_kb)
     run client late 20 5000000
     assert_line '20 visitors, 5000000 bytes each: every byte came back'
