@@ -62,3 +62,20 @@ uint16_t server_arguments(int argc, char **argv, long *visitors)
         usage(argv[0], rest, "not a number of visitors", argv[2]);
     return port;
 }
+
+uint16_t timed_server_arguments(int argc, char **argv, long *visitors, long *ms)
+{
+    const char *rest = " [VISITORS [MS]]";
+    if (argc > 4)
+        usage(argv[0], rest, "too many arguments", argv[4]);
+    uint16_t port = port_or_usage(argv[0], rest, argv[1], 1);
+    long least = argc > 3 ? 0 : 1; // 0 only where something comes after it
+    *visitors = argc > 2 ? number(argv[2], least, 1000000000) : 0;
+    if (*visitors < 0)
+        usage(argv[0], rest, "not a number of visitors", argv[2]);
+    if (argc > 3)
+        *ms = number(argv[3], 1, 1000000000);
+    if (*ms < 0)
+        usage(argv[0], rest, "not a number of milliseconds", argv[3]);
+    return port;
+}

@@ -18,4 +18,9 @@ uint16_t doors_argument(int argc, char **argv, int doors);
 // program ends, 0 for "never ends" (when left out).
 uint16_t server_arguments(int argc, char **argv, long *visitors);
 
+// PROGRAM [PORT [VISITORS [MS]]]: the same, with a time in milliseconds; `*ms`
+// stays as it is when left out. VISITORS may be 0 here: the program never ends.
+uint16_t timed_server_arguments(int argc, char **argv, long *visitors,
+                                long *ms);
+
 #endif

@@ -69,3 +69,9 @@ struct io_uring_sqe *ring_sqe(struct io_uring *ring)
         ring_submit(ring);
     return sqe;
 }
+
+void ring_room(struct io_uring *ring, unsigned n)
+{
+    while (io_uring_sq_space_left(ring) < n)
+        ring_submit(ring);
+}

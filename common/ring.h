@@ -31,4 +31,9 @@ void ring_submit(struct io_uring *ring);
 // in it is submitted first. Taught by chapter 5's exercise. io_uring_get_sqe(3)
 struct io_uring_sqe *ring_sqe(struct io_uring *ring);
 
+// Makes sure that the next n SQEs of ring_sqe(), no more than the queue has
+// slots, are submitted together. SQEs that are linked must be: a submit between
+// them ends the chain. Taught by chapter 13.
+void ring_room(struct io_uring *ring, unsigned n);
+
 #endif

@@ -64,3 +64,22 @@ leaves() {
     echo "   ($1 leaves)" >"$dir/pipe"
     exec {fd}>&-
 }
+
+# listens NAME: hears what the program says by itself, until it hangs up.
+listens() {
+    local line
+    while IFS= read -r -t 5 -u "${here[$1]}" line; do
+        echo "   ($1 hears:  $line)" >"$dir/pipe"
+    done
+    leaves "$1"
+}
+
+# terminates: sends the program SIGTERM, as `kill` does. Under strace the program
+# is strace's child.
+terminates() {
+    local child
+    echo '   (SIGTERM comes)' >"$dir/pipe"
+    child=$(cat "/proc/$running/task/$running/children" 2>/dev/null)
+    # shellcheck disable=SC2086 # spaces around it
+    kill -TERM ${child:-$running}
+}

@@ -6,10 +6,15 @@
 //                    hangs up its side, hears the end
 //     late N BYTES   the same, but nobody reads before the server takes no more
 //     drip N         sends N bytes, each when the last has come back
-//     reset N        N come and reset their connection in the middle of a
-//     message chat N LINES   a speaker says LINES lines of 1,000 bytes, N
-//     others hear
-//                    each; one there never reads. All stay until standard
+//     reset N        N come and reset their connection in the middle of a word
+//     unread BYTES   sends until the server takes no more, reads nothing, and
+//                    stays until standard input ends
+//     later BYTES    the same, but reads after that, until the server hangs up
+//                    its side
+//     until N        N at once, who send and read until the server hangs up its
+//                    side; all that came back was sent
+//     chat N LINES   a speaker says LINES lines of 1,000 bytes, N listeners
+//                    hear each; one there never reads. All stay until standard
 //                    input ends
 //     address N      N at once; each must be told its own address:
 //                    "hello, 127.0.0.1:PORT"
@@ -26,6 +31,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +96,7 @@ static bool send_some(struct visitor *visitor, size_t v, size_t bytes)
 }
 
 // Reads what is there and compares it. Sets `done` at the server's end.
-static void receive_some(struct visitor *visitor, size_t v, size_t bytes)
+static void receive_until_end(struct visitor *visitor, size_t v)
 {
     unsigned char chunk[CHUNK];
     ssize_t got = recv(visitor->fd, chunk, sizeof chunk, MSG_DONTWAIT);
@@ -100,15 +106,21 @@ static void receive_some(struct visitor *visitor, size_t v, size_t bytes)
         fail(errno, "visitor %zu, recv after %zu bytes", v, visitor->received);
     for (size_t i = 0; i < (size_t)got; i++)
         if (chunk[i] != byte_at(v, visitor->received + i))
-            fail(0, "visitor %zu: byte %zu of %zu is wrong", v,
-                 visitor->received + i, bytes);
+            fail(0, "visitor %zu: byte %zu is wrong", v, visitor->received + i);
     visitor->received += (size_t)got;
-    if (visitor->received > bytes)
-        fail(0, "visitor %zu: more than the %zu bytes that it sent", v, bytes);
-    if (got == 0 && visitor->received < bytes)
+    if (visitor->received > visitor->sent)
+        fail(0, "visitor %zu: more than the %zu bytes that it sent", v,
+             visitor->sent);
+    visitor->done = got == 0;
+}
+
+// The same where all of `bytes` must come back before the end.
+static void receive_some(struct visitor *visitor, size_t v, size_t bytes)
+{
+    receive_until_end(visitor, v);
+    if (visitor->done && visitor->received < bytes)
         fail(0, "visitor %zu: hung up after %zu of %zu bytes", v,
              visitor->received, bytes);
-    visitor->done = got == 0;
 }
 
 // Waits for any of them, up to `ms`. False when nothing happened.
@@ -184,6 +196,40 @@ static void echo(uint16_t port, size_t n, size_t bytes, bool late)
     free(visitors);
     free(polls);
     say("%zu visitors, %zu bytes each: every byte came back", n, bytes);
+}
+
+// Sends and reads until the server hangs up its side. A reset before that fails
+// the test: what the server has taken must come back first.
+static void until(uint16_t port, size_t n)
+{
+    struct visitor *visitors = all_come(port, n);
+    struct pollfd *polls = calloc(n, sizeof *polls);
+    if (polls == NULL)
+        fail(errno, "calloc");
+    say("%zu visitors are here", n);
+    size_t back = 0;
+    for (size_t left = n; left > 0;) {
+        if (!wait_for(visitors, polls, n, SIZE_MAX, true, PATIENCE_MS))
+            fail(0, "no progress for %d seconds: %zu of %zu visitors wait",
+                 PATIENCE_MS / 1000, left, n);
+        for (size_t v = 0; v < n; v++) {
+            struct visitor *visitor = &visitors[v];
+            if (visitor->done || polls[v].revents == 0)
+                continue;
+            if (polls[v].revents & POLLOUT)
+                send_some(visitor, v, SIZE_MAX);
+            if (polls[v].revents & (POLLIN | POLLHUP | POLLERR))
+                receive_until_end(visitor, v);
+            if (!visitor->done)
+                continue;
+            back += visitor->received;
+            close(visitor->fd);
+            left--;
+        }
+    }
+    free(visitors);
+    free(polls);
+    say("%zu visitors until the end: %zu bytes came back", n, back);
 }
 
 static void drip(uint16_t port, size_t bytes)
@@ -296,6 +342,25 @@ static void address(uint16_t port, size_t n)
     say("%zu visitors were told their own address", n);
 }
 
+static void unread(uint16_t port, size_t bytes, bool later)
+{
+    struct visitor visitor = {.fd = come(port)};
+    struct pollfd polled = {.fd = visitor.fd, .events = POLLOUT};
+    while (visitor.sent < bytes && poll(&polled, 1, STALLED_MS) == 1)
+        send_some(&visitor, 0, bytes);
+    say("%zu bytes sent, and none read", visitor.sent);
+    until_input_ends();
+    polled.events = POLLIN;
+    while (later && !visitor.done) {
+        if (poll(&polled, 1, PATIENCE_MS) != 1)
+            fail(0, "no progress for %d seconds", PATIENCE_MS / 1000);
+        receive_until_end(&visitor, 0);
+    }
+    close(visitor.fd);
+    if (later)
+        say("until the end: %zu bytes came back", visitor.received);
+}
+
 static void hold(uint16_t port, size_t n)
 {
     struct visitor *visitors = all_come(port, n);
@@ -323,12 +388,18 @@ int main(int argc, char **argv)
         drip(port, n);
     else if (argc == 4 && strcmp(how, "reset") == 0)
         reset(port, n);
+    else if (argc == 4 && strcmp(how, "unread") == 0)
+        unread(port, n, false);
+    else if (argc == 4 && strcmp(how, "later") == 0)
+        unread(port, n, true);
+    else if (argc == 4 && strcmp(how, "until") == 0)
+        until(port, n);
     else if (argc == 4 && strcmp(how, "address") == 0)
         address(port, n);
     else if (argc == 4 && strcmp(how, "hold") == 0)
         hold(port, n);
     else
         fail(0, "usage: client PORT echo|late|chat N M, or "
-                "drip|reset|address|hold N");
+                "drip|reset|unread|later|until|address|hold N");
     return 0;
 }

@@ -211,7 +211,8 @@ refuses_wrong_server_command_lines() {
         output=$stderr assert_output --partial 'not a number of visitors'
         output=$stderr assert_output --partial 'usage: '
     done
-    run --separate-stderr timeout $((10 * patience)) "$@" 0 1 2
+    # one more than any server takes
+    run --separate-stderr timeout $((10 * patience)) "$@" 0 1 1 1
     assert_equal "$status" 2
     output=$stderr assert_output --partial 'too many arguments'
 }
