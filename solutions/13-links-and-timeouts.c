@@ -11,6 +11,7 @@
 //
 // The SEND keeps a clock of its own: taking an answer is another thing than
 // sending a request.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -179,7 +180,7 @@ static void complete(struct server *server, uint64_t user_data, int res)
         server->accepting = false;
         if (res >= 0)
             welcome(server, res);
-        else if (res != -EINTR && res != -EAGAIN && res != -ECONNABORTED)
+        else if (res != -EAGAIN && !visitor_lost(-res))
             fail(-res, "ACCEPT");
         return;
     }
@@ -232,4 +233,4 @@ int main(int argc, char **argv)
     return 0;
 }
 
-// exercise.c as shipped: 59e7449d530ca75893f77e465213b764974f8aed
+// exercise.c as shipped: b1e980d4fbbf098c302dfb8d3f6b4e214e0750c0

@@ -7,6 +7,7 @@
 // left out) is let go. Who was silent hears a farewell first: one chain of a
 // SEND, its clock and a CLOSE. Runs for ever, or until VISITORS have come and
 // gone.
+#include "accept.h"
 #include "args.h"
 #include "feature.h"
 #include "net.h"
@@ -172,10 +173,10 @@ static void accepted(struct server *server, int res)
     if (res >= 0) {
         server->to_come--;
         welcome(server, res);
-    } else if ((res == -EMFILE || res == -ENFILE) && server->open > 0) {
+    } else if (no_room(-res) && server->open > 0) {
         say("   no descriptor left: the others wait in the backlog");
         server->full = true;
-    } else if (!ask_again(res) && res != -ECONNABORTED) {
+    } else if (!ask_again(res) && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");
     }
 }
@@ -287,8 +288,9 @@ int main(int argc, char **argv)
             fail(-ret, "io_uring_submit_and_wait");
 
         // 4. When all that a connection has asked for is home, it goes on.
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;
             int res = cqe->res;
             io_uring_cqe_seen(&server.ring, cqe);
