@@ -11,6 +11,7 @@
 //
 // The SEND keeps a clock of its own: taking an answer is another thing than
 // sending a request.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -179,7 +180,7 @@ static void complete(struct server *server, uint64_t user_data, int res)
         server->accepting = false;
         if (res >= 0)
             welcome(server, res);
-        else if (res != -EINTR && res != -EAGAIN && res != -ECONNABORTED)
+        else if (res != -EAGAIN && !visitor_lost(-res))
             fail(-res, "ACCEPT");
         return;
     }
@@ -233,4 +234,4 @@ int main(int argc, char **argv)
     return 0;
 }
 
-// exercise.c as shipped: 67953e9e7d4952a10d466acb43b94e902b337289
+// exercise.c as shipped: 433664312183213ad4053582d01eb5f3fc43ed9b

@@ -177,8 +177,9 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;
             int res = cqe->res;
             unsigned flags = cqe->flags;

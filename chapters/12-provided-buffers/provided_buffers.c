@@ -359,8 +359,9 @@ int main(int argc, char **argv)
             fail(-ret, "io_uring_submit_and_wait");
 
         // 4. Each completion moves its connection on.
+        unsigned ready = io_uring_cq_ready(&server.ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;
             int res = cqe->res;
             unsigned flags = cqe->flags;

@@ -7,6 +7,7 @@
 // of them keep everybody else out. Give the line MS milliseconds, from the
 // moment in which the server begins to wait for it, however many RECVs it
 // takes. The next line has as long again.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -157,7 +158,7 @@ static void complete(struct server *server, uint64_t user_data, int res)
         server->accepting = false;
         if (res >= 0)
             welcome(server, res);
-        else if (res != -EINTR && res != -EAGAIN && res != -ECONNABORTED)
+        else if (res != -EAGAIN && !visitor_lost(-res))
             fail(-res, "ACCEPT");
         return;
     }

@@ -7,6 +7,7 @@
 // gets back what they have sent. Whatever is in flight after MS milliseconds
 // (2,000 when left out), or when a second signal comes, is cancelled. The
 // program ends when every completion is home. VISITORS end it, too.
+#include "accept.h"
 #include "args.h"
 #include "echo.h"
 #include "feature.h"
@@ -206,10 +207,10 @@ static void accepted(struct server *server, int res)
     } else if (res >= 0) {
         server->to_come--;
         echo_welcome(&server->echo, res);
-    } else if ((res == -EMFILE || res == -ENFILE) && server->echo.open > 0) {
+    } else if (no_room(-res) && server->echo.open > 0) {
         say("   no descriptor left: the others wait in the backlog");
         server->full = true;
-    } else if (res != -ECANCELED && res != -ECONNABORTED && !ask_again(res)) {
+    } else if (res != -ECANCELED && !ask_again(res) && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");
     }
     if (server->phase != SERVING)
