@@ -1,5 +1,6 @@
 #include "arrivals.h"
 
+#include "accept.h"
 #include "net.h"
 #include "ring.h"
 #include "rlimit.h"
@@ -58,11 +59,10 @@ int arrivals_complete(struct arrivals *arrivals, uint64_t user_data, int res,
     // Without MORE it has ended, whether it brought somebody or not.
     arrivals->accepting = flags & IORING_CQE_F_MORE;
     if (res < 0) {
-        if ((res == -EMFILE || res == -ENFILE) && open > 0) {
+        if (no_room(-res) && open > 0) {
             say("   no descriptor left: the others wait in the backlog");
             arrivals->full = true;
-        } else if (res != -ECANCELED && res != -ECONNABORTED &&
-                   res != -EAGAIN && res != -EINTR) {
+        } else if (res != -ECANCELED && res != -EAGAIN && !visitor_lost(-res)) {
             fail(-res, "ACCEPT");
         }
         return -1;

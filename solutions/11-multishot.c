@@ -12,6 +12,7 @@
 //
 // Each turn of the loop asks both, from two facts: is an ACCEPT in flight, and
 // is there a descriptor? So no path through the code can forget it.
+#include "accept.h"
 #include "args.h"
 #include "echo.h"
 #include "net.h"
@@ -56,9 +57,9 @@ static void accepted(struct server *server, int res, unsigned flags)
     server->accepting = flags & IORING_CQE_F_MORE;
     if (res >= 0)
         welcome(server, res);
-    else if ((res == -EMFILE || res == -ENFILE) && server->echo.open > 0)
+    else if (no_room(-res) && server->echo.open > 0)
         server->full = true;
-    else if (res != -ECONNABORTED && res != -EAGAIN && res != -EINTR)
+    else if (res != -EAGAIN && !visitor_lost(-res))
         fail(-res, "ACCEPT");
 }
 
@@ -92,4 +93,4 @@ int main(int argc, char **argv)
         }
     }
 }
-// exercise.c as shipped: 0e26bf5a79bd80da03ad6636416de54c0733f822
+// exercise.c as shipped: dddc3098b625ae2b69f35c3d30b56d4268b0a76c

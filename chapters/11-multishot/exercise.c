@@ -6,6 +6,7 @@
 // it. That is too often in one case: with no descriptor left it turns without
 // end. And it is not often enough in another: sometimes the server falls deaf,
 // and no error says why.
+#include "accept.h"
 #include "args.h"
 #include "echo.h"
 #include "net.h"
@@ -50,8 +51,7 @@ static void accepted(struct server *server, int res, unsigned flags)
         welcome(server, res);
         return;
     }
-    if (res != -EMFILE && res != -ENFILE && res != -ECONNABORTED &&
-        res != -EAGAIN && res != -EINTR)
+    if (!no_room(-res) && !visitor_lost(-res) && res != -EAGAIN)
         fail(-res, "ACCEPT");
     ask_for_visitors(server);
 }

@@ -5,6 +5,7 @@
 // Sends back what each visitor sends. One ACCEPT is submitted, and it completes
 // once for each visitor, until a completion without IORING_CQE_F_MORE says that
 // it has ended. Runs for ever, or until VISITORS have come and gone.
+#include "accept.h"
 #include "args.h"
 #include "echo.h"
 #include "feature.h"
@@ -100,11 +101,10 @@ static void accepted(struct server *server, int res, unsigned flags)
         server->accepting ? "MORE will come" : "the last");
     if (res >= 0) {
         welcome(server, res);
-    } else if ((res == -EMFILE || res == -ENFILE) && server->echo.open > 0) {
+    } else if (no_room(-res) && server->echo.open > 0) {
         say("   no descriptor left: the others wait in the backlog");
         server->full = true;
-    } else if (res != -ECANCELED && res != -ECONNABORTED && res != -EAGAIN &&
-               res != -EINTR) {
+    } else if (res != -ECANCELED && res != -EAGAIN && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");
     }
 }
