@@ -11,6 +11,7 @@
 #include "direct.h"
 #include "feature.h"
 #include "net.h"
+#include "pool.h"
 #include "ring.h"
 #include "say.h"
 #include "user_data.h"
@@ -26,9 +27,8 @@
 
 // With one operation in flight for each connection and one ACCEPT, there are
 // never more than MOST + 1 completions: a CQ of that size cannot overflow.
-// There is a buffer for each connection, too, but they come into use BATCH by
-// BATCH, as more visitors speak at the same time.
-enum { MOST = 16383, BUFFERS = 16384, BATCH = 256, BUFFER = 4096, GROUP = 0 };
+// There is a buffer for each of them, too, so nobody waits for another's.
+enum { MOST = 16383, ON_OFFER = 512 };
 
 // A kernel thread that polls goes to sleep after so many milliseconds without
 // work. For strict: longer than any silence, here four hours.
@@ -40,23 +40,20 @@ enum { ACCEPT = 1, RECV, SEND, CLOSE };
 // A connection; slot n of the ring's table is conns[n]. Exactly one operation
 // is in flight for it. A RECV has no buffer until its CQE names one, which is
 // the connection's until the last of it is sent; then it is given back. So a
-// connection never has more than one, and nobody waits for another's. It ends
-// when its CLOSE is asked for; that CQE only counts (chapter 15).
+// connection never has more than one. It ends when its CLOSE is asked for; that
+// CQE only counts (chapter 15).
 struct conn {
-    unsigned buffer;   // its id
-    size_t start, end; // the bytes of it that are received, not yet sent
+    uint16_t buffer; // its id, from the RECV's CQE to the last SEND's
     size_t echoed;
 };
 
 struct server {
     struct io_uring ring;
-    struct io_uring_buf_ring *buf_ring; // buffers that the kernel may take
-    char *memory;                       // BUFFERS of BUFFER bytes
-    unsigned buffers;                   // in use: in buf_ring or a connection's
-    bool accepting;                     // an ACCEPT is in flight
-    long to_come; // visitors still to be accepted; negative: no end
-    unsigned most, open;
-    bool served; // strict: to the end
+    struct pool pool;
+    bool accepting;      // an ACCEPT is in flight
+    long to_come;        // visitors still to be accepted; negative: no end
+    unsigned most, open; // slots for visitors; how many of them are taken
+    bool served;         // strict: to the end
     struct conn *conns;
 };
 
@@ -86,47 +83,6 @@ static const struct setup setups[] = {
 };
 enum { SETUPS = sizeof setups / sizeof *setups };
 
-// --- buffers ----------------------------------------------------------------
-
-static char *bytes_of(const struct server *server, unsigned buffer)
-{
-    return server->memory + (size_t)buffer * BUFFER;
-}
-
-// The kernel may take it from now on.
-static void give(struct server *server, unsigned buffer)
-{
-    io_uring_buf_ring_add(server->buf_ring, bytes_of(server, buffer), BUFFER,
-                          (unsigned short)buffer,
-                          io_uring_buf_ring_mask(BUFFERS), 0);
-    io_uring_buf_ring_advance(server->buf_ring, 1);
-}
-
-static void give_more(struct server *server)
-{
-    for (int i = 0; i < BATCH && server->buffers < BUFFERS; i++)
-        give(server, server->buffers++);
-}
-
-static void open_buffers(struct server *server)
-{
-    size_t size = BUFFERS * sizeof(struct io_uring_buf);
-    server->memory = calloc(BUFFERS, BUFFER);
-    server->buf_ring = aligned_alloc((size_t)getpagesize(), size);
-    if (server->memory == NULL || server->buf_ring == NULL)
-        fail(errno, "memory for the buffers");
-    struct io_uring_buf_reg registration = {
-        .ring_addr = (uintptr_t)server->buf_ring,
-        .ring_entries = BUFFERS,
-        .bgid = GROUP,
-    };
-    int ret = io_uring_register_buf_ring(&server->ring, &registration, 0);
-    if (ret < 0)
-        fail(-ret, "io_uring_register_buf_ring");
-    io_uring_buf_ring_init(server->buf_ring);
-    give_more(server);
-}
-
 // --- asking -----------------------------------------------------------------
 
 static void ask_for_visitor(struct server *server)
@@ -138,22 +94,28 @@ static void ask_for_visitor(struct server *server)
     server->accepting = true;
 }
 
+// Whatever is at home is on offer before a RECV can look for it.
 static void receive(struct server *server, unsigned slot)
 {
+    pool_offer(&server->pool);
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
-    io_uring_prep_recv(sqe, (int)slot, NULL, BUFFER, 0);
+    io_uring_prep_recv(sqe, (int)slot, NULL, POOL_SIZE, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = GROUP;
+    sqe->buf_group = POOL_GROUP;
     in_slot(sqe, RECV, slot);
+}
+
+static struct buffer *buffer_of(struct server *server, unsigned slot)
+{
+    return &server->pool.buffers[server->conns[slot].buffer];
 }
 
 static void send_rest(struct server *server, unsigned slot)
 {
-    struct conn *conn = &server->conns[slot];
+    struct buffer *buffer = buffer_of(server, slot);
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
-    io_uring_prep_send(sqe, (int)slot,
-                       bytes_of(server, conn->buffer) + conn->start,
-                       conn->end - conn->start, MSG_NOSIGNAL);
+    io_uring_prep_send(sqe, (int)slot, buffer->bytes + buffer->start,
+                       (size_t)(buffer->end - buffer->start), MSG_NOSIGNAL);
     in_slot(sqe, SEND, slot);
 }
 
@@ -193,38 +155,35 @@ static void accepted(struct server *server, int res)
 static void received(struct server *server, unsigned slot, int res,
                      unsigned flags)
 {
-    struct conn *conn = &server->conns[slot];
     if (flags & IORING_CQE_F_BUFFER)
-        conn->buffer = flags >> IORING_CQE_BUFFER_SHIFT;
+        server->conns[slot].buffer = pool_taken(&server->pool, flags);
     if (res > 0) {
-        conn->start = 0;
-        conn->end = (size_t)res;
+        buffer_of(server, slot)->start = 0;
+        buffer_of(server, slot)->end = (uint16_t)res;
         send_rest(server, slot);
         return;
     }
-    if (flags & IORING_CQE_F_BUFFER)
-        give(server, conn->buffer); // taken for nothing
-    if (res == -ENOBUFS)
-        give_more(server);
+    if (flags & IORING_CQE_F_BUFFER) // taken for nothing
+        pool_give_back(&server->pool, server->conns[slot].buffer);
     if (res == -ENOBUFS || ask_again(res))
-        receive(server, slot);
+        receive(server, slot); // more are on offer then
     else
         hang_up(server, slot); // their end (0), or an error
 }
 
 static void sent(struct server *server, unsigned slot, int res)
 {
-    struct conn *conn = &server->conns[slot];
+    struct buffer *buffer = buffer_of(server, slot);
     if (res > 0) {
-        conn->start += (size_t)res;
-        conn->echoed += (size_t)res;
+        buffer->start += (uint16_t)res;
+        server->conns[slot].echoed += (size_t)res;
     }
     bool failed = res <= 0 && !ask_again(res);
-    if (!failed && conn->start < conn->end) {
+    if (!failed && buffer->start < buffer->end) {
         send_rest(server, slot);
         return;
     }
-    give(server, conn->buffer);
+    pool_give_back(&server->pool, server->conns[slot].buffer);
     if (failed)
         hang_up(server, slot);
     else
@@ -343,13 +302,14 @@ int main(int argc, char **argv)
     };
     ring_open_params(&server.ring, 256, &params);
     server.most = register_table(&server.ring, MOST, listener);
-    open_buffers(&server);
+    pool_open(&server.pool, &server.ring, server.most + 1, ON_OFFER);
     server.conns = calloc(server.most + 1, sizeof *server.conns);
     if (server.conns == NULL)
         fail(errno, "calloc");
     say("1. at most %u connections, %zu bytes for each: %zu KB", server.most,
-        sizeof(struct conn) + BUFFER,
-        server.most * (sizeof(struct conn) + BUFFER) / 1024);
+        sizeof(struct conn) + sizeof(struct buffer),
+        (server.most + 1) * (sizeof(struct conn) + sizeof(struct buffer)) /
+            1024);
     say("2. %s: %s", setup->name, setup->says);
 
     // 3. Serve, by calls or without.
@@ -360,7 +320,6 @@ int main(int argc, char **argv)
 
     io_uring_queue_exit(&server.ring);
     free(server.conns);
-    free(server.buf_ring);
-    free(server.memory);
+    pool_close(&server.pool);
     return 0;
 }
