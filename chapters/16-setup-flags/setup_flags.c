@@ -7,6 +7,7 @@
 // strict the kernel kills whoever serves for any system call but read, write
 // and exit, and they go on serving. Runs for ever, or until VISITORS (0: no
 // end) have come and gone.
+#include "accept.h"
 #include "args.h"
 #include "direct.h"
 #include "feature.h"
@@ -139,7 +140,7 @@ static bool ask_again(int res)
 static void accepted(struct server *server, int res)
 {
     server->accepting = false;
-    if (res < 0 && !ask_again(res) && res != -ECONNABORTED)
+    if (res < 0 && !ask_again(res) && !visitor_lost(-res))
         fail_with(-res, "has a slot been lost?", "ACCEPT");
     if (res < 0)
         return;
@@ -231,8 +232,9 @@ static void serve(struct server *server, bool may_call)
             fail(-ret, "submitting");
 
         // 6. Each completion moves its connection one step on.
+        unsigned ready = io_uring_cq_ready(&server->ring);
         struct io_uring_cqe *cqe;
-        while (io_uring_peek_cqe(&server->ring, &cqe) == 0) {
+        while (ready-- > 0 && io_uring_peek_cqe(&server->ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;
             int res = cqe->res;
             unsigned flags = cqe->flags;
