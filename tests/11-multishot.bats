@@ -65,8 +65,7 @@ backlog() {
 # crowd COMMAND ...: starts it with a table of 12 descriptors, and twelve visitors
 # come: more than it has room for. Sets $fds and, how many are in, $in.
 crowd() {
-    command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
-    start prlimit --nofile=12:12 "$@" 0
+    start with_few_descriptors "$@" 0
     local fd before=-1
     fds=() in=0
     for _ in {1..12}; do
@@ -194,8 +193,7 @@ asked_at_most() {
 }
 
 @test "exercise: with no descriptor left it sleeps, and goes on later" {
-    command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
-    start prlimit --nofile=12:12 "$exercise" 0
+    start with_few_descriptors "$exercise" 0
     did "it may have 12 descriptors; 30 visitors came, and stayed"
     coproc holders { client hold 30 3>&-; }
     await ' here now' 3

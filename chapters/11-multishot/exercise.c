@@ -51,7 +51,7 @@ static void accepted(struct server *server, int res, unsigned flags)
         welcome(server, res);
         return;
     }
-    if (!no_room(-res) && !visitor_lost(-res) && res != -EAGAIN)
+    if (res != -EAGAIN && !no_room(-res) && !visitor_lost(-res))
         fail(-res, "ACCEPT");
     ask_for_visitors(server);
 }
