@@ -138,16 +138,22 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 # --- all of them ------------------------------------------------------------
 
-suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats \
-         tests/epoll-server.bats tests/bench.bats
+suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
 
-.PHONY: doctor bench progress test check faults kernels liburings clean
+.PHONY: doctor bench benchtest progress test check faults kernels liburings clean
 doctor:
 	@common/doctor
 
 # CHAPTERS, CONNECTIONS, SVG=FILE and more: see common/bench.
 bench: $(programs) $(BUILD)/tools/load $(BUILD)/tools/epoll_server
 	@common/bench
+
+# The load and the epoll server are tested, and the speed claims measured: this
+# takes minutes and a quiet machine, so it is no part of make test.
+benchtest: programs
+	@:$(call need,bats)
+	@common/test tests/epoll-server.bats
+	@common/test tests/bench.bats
 
 progress: $(tools)
 	@:$(call need,bats)
