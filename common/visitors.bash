@@ -8,12 +8,16 @@
 # await REGEX: waits until the program has printed a line that matches, at most
 # ten seconds, and no longer than the program runs.
 await() {
-    local deadline=$((SECONDS + 10))
-    until grep -qE -- "$1" "$said" 2>/dev/null; do
-        [ "$SECONDS" -lt "$deadline" ] || return 1
-        sleep 0.02
+    local deadline=$((SECONDS + 10)) text before=''
+    while [ "$SECONDS" -lt "$deadline" ]; do
+        text=$(<"$said")
+        [ "$text" = "$before" ] || ! grep -qE -- "$1" "$said" || return 0
+        before=$text
         kill -0 "$running" 2>/dev/null || return 1
+        # nobody writes to it: a pause without a process
+        read -r -t 0.02 <>"$dir/nobody"
     done
+    return 1
 }
 
 # visitor NAME PORT: comes, and listens until the program hangs up. What was

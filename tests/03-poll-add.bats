@@ -141,7 +141,7 @@ picture() {
     unshare -rm true 2>/dev/null || skip 'no namespace to pretend in'
     # pretend: a 2 over the switch, and the refusal that goes with it
     echo 2 >"$BATS_TEST_TMPDIR/switch"
-    run --separate-stderr timeout 10 unshare -rm bash -c \
+    ends unshare -rm bash -c \
         'mount --bind "$1" "$2" && shift 2 && exec "$@"' bash \
         "$BATS_TEST_TMPDIR/switch" $switch \
         "$build/tests/refuse" io_uring_setup EPERM "$program" 0

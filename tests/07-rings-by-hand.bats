@@ -113,7 +113,7 @@ load helper
 
 # do_exercise: runs it, and shows the end of what it printed.
 do_exercise() {
-    run --separate-stderr timeout 10 "$exercise"
+    ends "$exercise"
     echo "It ended with status $status. The end of what it printed:"
     tail -n 3 <<<"$output"
     echo "$stderr"

@@ -165,7 +165,7 @@ never_readers() {
 @test "program: a number of buffers that is none is refused" {
     local bad
     for bad in 3 16385 x -8 ''; do
-        BUFFERS=$bad run --separate-stderr "$program" 0
+        BUFFERS=$bad ends "$program" 0
         assert_equal "$bad: $status" "$bad: 2"
         assert_equal "$stderr" "BUFFERS=$bad: not a number from 4 to 16384"
     done

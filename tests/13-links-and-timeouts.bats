@@ -167,7 +167,7 @@ cut in two: NOP 0'
     refuses_wrong_server_command_lines "$program"
     local bad
     for bad in x -1 0 '' 1.5; do
-        run --separate-stderr timeout $((10 * patience)) "$program" 0 1 "$bad"
+        ends "$program" 0 1 "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         output=$stderr assert_output --partial 'not a number of milliseconds'
     done

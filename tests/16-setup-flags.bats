@@ -301,22 +301,22 @@ change_program() {
     with ''
     local bad
     for bad in x -1 65536 '' 8080x; do
-        run --separate-stderr timeout $((10 * patience)) "$program" "$bad"
+        ends "$program" "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         output=$stderr assert_output --partial 'not a port from 0 to 65535'
     done
     for bad in x -1 '' 1.5; do
-        run --separate-stderr timeout $((10 * patience)) "$program" 0 "$bad"
+        ends "$program" 0 "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         output=$stderr assert_output --partial 'not a number of visitors'
     done
     for bad in x '' NONE none,coop 0; do
-        run --separate-stderr timeout $((10 * patience)) "$program" 0 1 "$bad"
+        ends "$program" 0 1 "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         output=$stderr assert_output --partial "not one of these: $bad"
         output=$stderr assert_output --partial '[PORT [VISITORS [none|coop|defer|sqpoll|strict]]]'
     done
-    run --separate-stderr timeout $((10 * patience)) "$program" 0 1 none 2
+    ends "$program" 0 1 none 2
     assert_equal "$status" 2
     output=$stderr assert_output --partial 'too many arguments'
 }

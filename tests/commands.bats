@@ -16,6 +16,7 @@ setup() {
     chapter1=$build/chapters/01-blocking-accept
     # a `make test` around this is not to be heard
     unset MAKEFLAGS MFLAGS MAKELEVEL PORT VISIT
+    set +T # see helper.bash
 }
 
 bounded() {
@@ -299,9 +300,7 @@ ends_by_itself() {
 
 @test "watchN runs it again each time the file is saved" {
     new_course
-    : >"$err"
-    timeout $((80 * patience)) make watch42 >"$out" 2>&1 3>&- &
-    pid=$!
+    begin timeout $((80 * patience)) bash -c 'exec make watch42 2>&1'
     await '^watching chapters/42-answer/exercise.c' 25
     run cat "$out"
     assert_line '  NOT YET  it knows the question'

@@ -9,39 +9,62 @@
 # Tests whose names begin with "program" are about the first, those that begin
 # with "exercise" about the second. Every wait here has an upper bound; PATIENCE=6
 # makes all of them six times as long, for a slow machine.
+#
+# To start a process costs milliseconds, and there are hundreds of tests: what is
+# done again and again here is done by the shell itself.
 
 bats_require_minimum_version 1.5.0
-bats_load_library bats-support
-bats_load_library bats-assert
+
+# As `bats_load_library` does, without two processes for each file it reads.
+load_library() {
+    local folder file
+    for folder in ${BATS_LIB_PATH//:/ }; do
+        [ -e "$folder/$1/load.bash" ] || continue
+        for file in "$folder/$1"/src/*.bash; do
+            # shellcheck source=/dev/null
+            . "$file"
+        done
+        return
+    done
+    echo "$1 is not in $BATS_LIB_PATH" >&2
+    return 1
+}
+load_library bats-support
+load_library bats-assert
 
 patience=${PATIENCE:-1}
 build=${BUILD:-build}
 [[ $build == /* ]] || build=$PWD/$build
-name=$(basename "$BATS_TEST_FILENAME" .bats)
+name=${BATS_TEST_FILENAME##*/} name=${name%.bats}
 program=$build/chapters/$name
 exercise=${EXERCISE:-$build/solutions/$name}
 [[ $exercise == /* ]] || exercise=$PWD/$exercise
 
+setup_file() {
+    # What this kernel lacks of what the chapter needs, if anything: the sentence
+    # that its program would end with. Where it refuses any ring, the tests fail.
+    lacking=''
+    local needs='' how=0
+    # shellcheck source=/dev/null
+    [ ! -e "chapters/$name/visit" ] || . "chapters/$name/visit"
+    if [ -n "$needs" ]; then
+        # shellcheck disable=SC2086 # names with spaces between
+        lacking=$("$build/tools/features" $needs 2>&1) || how=$?
+        [ "$how" -eq 77 ] || lacking=''
+    fi
+    export lacking
+}
+
 setup() {
     out=$BATS_TEST_TMPDIR/out err=$BATS_TEST_TMPDIR/err pid=
+    # bats notes each command, to tell which one failed, and takes longer for it
+    # than the command does: the tests' own commands are enough
+    set +T
     # `make progress` wants to know only whether all pass.
     if [ -n "${FAST:-}" ] && [ -e "$BATS_FILE_TMPDIR/failed" ]; then
         skip 'one has failed already'
     fi
-    needs_features
-}
-
-# Skips where this kernel lacks what the chapter needs, with the sentence that
-# its program would end with. Where it refuses any ring, the test is to fail.
-needs_features() {
-    local needs visit=chapters/$name/visit
-    [ -e "$visit" ] || return 0
-    # shellcheck source=/dev/null
-    needs=$(needs='' && . "$visit" && echo "$needs")
-    [ -n "$needs" ] || return 0
-    # shellcheck disable=SC2086 # names with spaces between
-    run "$build/tools/features" $needs
-    [ "$status" -ne 77 ] || skip "${output#features: }"
+    [ -z "${lacking:-}" ] || skip "${lacking#features: }"
 }
 
 teardown() {
@@ -59,21 +82,33 @@ teardown() {
 # start COMMAND ...: runs it in the background until it listens. Sets $pid and
 # $port.
 start() {
+    begin "$@"
+    await '^listening on '
+    # shellcheck disable=SC2034
+    [[ $(<"$out") =~ ^listening\ on\ 127\.0\.0\.1:([0-9]+) ]]
+    port=${BASH_REMATCH[1]}
+}
+
+# begin COMMAND ...: runs it in the background. Sets $pid.
+begin() {
+    : >"$out" # what another printed is not to be taken for its words
     # bats waits for whoever holds its descriptor 3
     "$@" >"$out" 2>"$err" 3>&- &
     pid=$!
-    await '^listening on '
-    port=$(sed -n 's/^listening on 127\.0\.0\.1://p;q' "$out")
 }
 
 # doors N: waits until the started program listens at N ports, and sets $ports.
 doors() {
-    local deadline=$((SECONDS + 6))
-    until mapfile -t ports < <(sed -n 's/^listening on 127\.0\.0\.1://p' "$out") &&
-        [ "${#ports[@]}" -ge "$1" ]; do
+    local deadline=$((SECONDS + 6 * patience)) line
+    while :; do
+        ports=()
+        while read -r line; do
+            [[ $line != 'listening on 127.0.0.1:'* ]] || ports+=("${line##*:}")
+        done <"$out"
+        [ "${#ports[@]}" -lt "$1" ] || return 0
         running && [ "$SECONDS" -lt "$deadline" ] || fail "It was to listen at $1 ports, and listens at ${#ports[@]}.
-$(it_said)"
-        sleep 0.02
+$(it_said)" || return
+        nap
     done
 }
 
@@ -86,19 +121,28 @@ it_said() {
 
 # await REGEX [SECONDS]: until the program has printed a matching line.
 await() {
-    local deadline=$((SECONDS + ${2:-10} * patience + 1))
-    until grep -qE -- "$1" "$out"; do
-        if ! running || [ "$SECONDS" -ge "$deadline" ]; then
-            grep -qE -- "$1" "$out" && return
-            fail "$(running && echo 'The program runs, but' || echo 'The program ended, and') it did not print a line like: $1
-$(it_said)"
+    local deadline=$((SECONDS + ${2:-10} * patience + 1)) text='' before='' alive=yes
+    while :; do
+        running || alive=no
+        text=$(<"$out")
+        [ "$text" = "$before" ] || ! grep -qE -- "$1" "$out" || return 0
+        before=$text
+        if [ "$alive" = no ] || [ "$SECONDS" -ge "$deadline" ]; then
+            fail "$([ "$alive" = yes ] && echo 'The program runs, but' || echo 'The program ended, and') it did not print a line like: $1
+$(it_said)" || return
         fi
-        sleep 0.02
+        nap
     done
 }
 
+# nap: a moment's pause. Reads what nobody writes: no process, as `sleep` is.
+nap() {
+    [ -p "$BATS_FILE_TMPDIR/nobody" ] || mkfifo "$BATS_FILE_TMPDIR/nobody"
+    read -r -t 0.01 <>"$BATS_FILE_TMPDIR/nobody" || true
+}
+
 running() {
-    kill -0 "$pid" 2>/dev/null && [ "$(state)" != Z ]
+    kill -0 "$pid" 2>/dev/null && look && [ "$letter" != Z ]
 }
 
 # ended [SECONDS]: the program must end within that time (5 seconds when left
@@ -107,8 +151,8 @@ ended() {
     local deadline=$((SECONDS + ${1:-5} * patience + 1))
     while running; do
         [ "$SECONDS" -lt "$deadline" ] || fail "The program has not ended within ${1:-5} seconds; it is in state $(state).
-$(it_said)"
-        sleep 0.02
+$(it_said)" || return
+        nap
     done
     status=0
     wait "$pid" || status=$?
@@ -117,8 +161,19 @@ $(it_said)"
 
 # so_far: sets $output, $lines and $stderr to what the program has printed.
 so_far() {
-    output=$(cat "$out") stderr=$(cat "$err")
+    output=$(<"$out") stderr=$(<"$err")
     mapfile -t lines <"$out"
+}
+
+# ends COMMAND ...: runs it, to its end within 10 seconds, beside a program that
+# may be started. Sets what ended sets.
+ends() {
+    local pid out=$out.beside err=$err.beside
+    begin "$@"
+    ended 10 || {
+        kill -KILL "$pid"
+        return 1
+    }
 }
 
 # --- its visitors ---------------------------------------------------------------
@@ -142,15 +197,13 @@ $(it_said)" || return
 
 # hear DESCRIPTOR: prints what comes until the program hangs up.
 hear() {
-    local how=0
-    timeout $((3 * patience)) cat <&"$1" 2>/dev/null || how=$?
-    case $how in
-    0) ;;
-    124) fail "A visitor came and listened for 3 seconds; the program did not hang up. It is in state $(state).
-$(it_said)" ;;
-    *) fail "A visitor's connection was reset: the program ended, or gave them up.
-$(it_said)" ;;
-    esac
+    local heard how=0
+    IFS= read -r -d '' -t $((3 * patience)) -u "$1" heard 2>"$BATS_TEST_TMPDIR/hear" || how=$?
+    [ "$how" -le 128 ] || fail "A visitor came and listened for 3 seconds; the program did not hang up. It is in state $(state).
+$(it_said)" || return
+    [ ! -s "$BATS_TEST_TMPDIR/hear" ] || fail "A visitor's connection was reset: the program ended, or gave them up.
+$(it_said)" || return
+    printf %s "$heard"
 }
 
 # hear_line DESCRIPTOR: prints the next line.
@@ -168,27 +221,37 @@ leave() {
 
 # --- what the kernel says of it -----------------------------------------------
 
-# Field 3 of /proc/PID/stat: R runs, S sleeps, T is stopped. proc(5)
+# look: sets $letter to the program's state, R runs, S sleeps, T is stopped, and
+# $ticks to its CPU time, user and system. proc(5), /proc/pid/stat
+look() {
+    local stat fields
+    { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || return
+    read -r -a fields <<<"${stat##*) }"
+    letter=${fields[0]} ticks=$((fields[11] + fields[12]))
+}
+
 state() {
-    sed 's/.*) //; s/ .*//' "/proc/$pid/stat" 2>/dev/null
+    local letter='' ticks
+    look || true
+    echo "$letter"
 }
 
 # await_state LETTER: until the program is in that state.
 await_state() {
-    local deadline=$((SECONDS + 5 * patience + 1))
-    until [ "$(state)" = "$1" ]; do
+    local deadline=$((SECONDS + 5 * patience + 1)) letter='' ticks
+    until look && [ "$letter" = "$1" ]; do
         running && [ "$SECONDS" -lt "$deadline" ] ||
-            fail "The program was to be in state $1, and is in '$(state)'.
-$(it_said)"
-        sleep 0.02
+            fail "The program was to be in state $1, and is in '$letter'.
+$(it_said)" || return
+        nap
     done
 }
 
 # CPU time used so far, user and system, in milliseconds.
 cpu_ms() {
-    local fields
-    read -r -a fields < <(sed 's/.*) //' "/proc/$pid/stat")
-    echo $(((fields[11] + fields[12]) * 1000 / $(getconf CLK_TCK)))
+    local letter ticks
+    look
+    echo $((ticks * 1000 / $(getconf CLK_TCK)))
 }
 
 # cpu_while SECONDS: CPU milliseconds that it uses in so much time.
@@ -227,8 +290,9 @@ need_strace() {
     command -v strace >/dev/null || skip 'strace is not installed'
     # LeakSanitizer cannot work under ptrace
     export ASAN_OPTIONS=detect_leaks=0
-    strace -qq -o /dev/null true 2>/dev/null ||
+    [ -e "$BATS_FILE_TMPDIR/traces" ] || strace -qq -o /dev/null true 2>/dev/null ||
         skip 'this machine does not let strace trace (ptrace is refused)'
+    : >"$BATS_FILE_TMPDIR/traces"
 }
 
 # calls REGEX: how many matching calls strace has noted.
@@ -242,13 +306,13 @@ calls() {
 refuses_wrong_command_lines() {
     local bad
     for bad in x -1 65536 '' 8080x 0x10 ' 80' +80 99999999999999999999; do
-        run --separate-stderr timeout $((10 * patience)) "$1" "$bad"
+        ends "$1" "$bad"
         assert_equal "$bad: $status" "$bad: 2"
         assert_equal "$output" ''
         output=$stderr assert_output --partial 'not a port from 0 to 65535'
         output=$stderr assert_output --partial 'usage: '
     done
-    run --separate-stderr timeout $((10 * patience)) "$1" 0 1 2
+    ends "$1" 0 1 2
     assert_equal "$status" 2
     output=$stderr assert_output --partial 'too many arguments'
     output=$stderr assert_output --partial 'usage: '
@@ -257,29 +321,29 @@ refuses_wrong_command_lines() {
 # A port in use: the port, the cause and the remedy, exit 1.
 explains_port_in_use() {
     start "$1" 0
-    run --separate-stderr timeout $((10 * patience)) "$1" "$port"
+    ends "$1" "$port"
     assert_equal "$status" 1
     assert_equal "$stderr" "$(short_name "$1"): bind 127.0.0.1:$port: EADDRINUSE (Address already in use): another chapter may still be running; try PORT=0"
 }
 
 # A port for root only: the same.
 explains_privileged_port() {
-    local first unprivileged=()
-    first=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)
-    [ "$first" -gt 80 ] || skip 'here anybody may listen at port 80'
-    if [ "$(id -u)" -eq 0 ]; then
+    local unprivileged=()
+    [ "$(</proc/sys/net/ipv4/ip_unprivileged_port_start)" -gt 80 ] ||
+        skip 'here anybody may listen at port 80'
+    if [ "$EUID" -eq 0 ]; then
         command -v setpriv >/dev/null || skip 'root, and no setpriv to be less'
         unprivileged=(setpriv --inh-caps=-net_bind_service
             --bounding-set=-net_bind_service)
     fi
-    run --separate-stderr timeout $((10 * patience)) "${unprivileged[@]}" "$1" 80
+    ends "${unprivileged[@]}" "$1" 80
     assert_equal "$status" 1
     assert_equal "$stderr" "$(short_name "$1"): bind 127.0.0.1:80: EACCES (Permission denied): ports below 1024 are for root; try PORT=8080 or PORT=0"
 }
 
 # refused CALL ERROR COMMAND ...: runs it where the kernel refuses that call.
 refused() {
-    run --separate-stderr timeout $((10 * patience)) "$build/tests/refuse" "$@"
+    ends "$build/tests/refuse" "$@"
 }
 
 # explains_refusal CALL ERROR COMMAND ...: one line with the error, exit 1.
@@ -287,7 +351,7 @@ explains_refusal() {
     refused "$@"
     assert_equal "$status" 1
     output=$stderr assert_output --regexp "^$(short_name "$3"): .*: $2 \(.+\)"
-    assert_equal "$(wc -l <<<"$stderr")" 1
+    output=$stderr refute_output --partial $'\n'
 }
 
 # No descriptor left, at each call that makes one.
@@ -298,8 +362,7 @@ explains_full_table() {
 
 # build/chapters/03-poll-add calls itself poll_add in its errors.
 short_name() {
-    local base
-    base=$(basename "$1")
+    local base=${1##*/}
     base=${base#[0-9][0-9]-}
     echo "${base//-/_}"
 }
