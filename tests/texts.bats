@@ -146,7 +146,7 @@ as_shipped() {
     local name shipped
     name=$(basename "$1")
     shipped=$BATS_TEST_TMPDIR/$name
-    common/course shipped "$name" 2>&1 >"$shipped.c" || return 0
+    { common/course shipped "$name" >"$shipped.c"; } 2>&1 || return 0
     grep -q 'TODO(exercise)' "$shipped.c" || echo "$name: has no TODO(exercise)"
     # shellcheck disable=SC2046 # several words
     "${CC:-gcc}" -std=gnu11 -D_GNU_SOURCE -iquote common -Wall -Wextra -Wpedantic \
