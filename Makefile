@@ -62,8 +62,11 @@ help:
 all: $(programs) $(exercises) $(solutions) $(tools)
 programs: $(programs) $(solutions) $(tools)
 
+# asked once, and only where something is built
+liburing = $(eval liburing := $$(shell pkg-config --cflags --libs liburing))$(liburing)
+
 link = $(COMPILE) -o $@ $< $(BUILD)/libcommon.a \
-       -Wl,--as-needed $$(pkg-config --cflags --libs liburing) $(LDFLAGS)
+       -Wl,--as-needed $(liburing) $(LDFLAGS)
 
 .PHONY: tools-for-building
 tools-for-building:
@@ -71,7 +74,7 @@ tools-for-building:
 
 $(BUILD)/common/%.o: common/%.c | tools-for-building
 	@mkdir -p $(@D)
-	@$(COMPILE) $$(pkg-config --cflags liburing) -c -o $@ $<
+	@$(COMPILE) $(filter-out -l%,$(liburing)) -c -o $@ $<
 
 $(BUILD)/libcommon.a: $(library)
 	@rm -f $@

@@ -109,6 +109,14 @@ load helper
     explains_refusal io_uring_enter EBUSY "$program" 0
 }
 
+@test "program: io_uring refused where there is no switch, as before Linux 6.6" {
+    unshare -rm true 2>/dev/null || skip 'no namespace to pretend in'
+    ends unshare -rm bash -c 'mount -t tmpfs none /proc/sys/kernel && exec "$@"' \
+        bash "$build/tests/refuse" io_uring_setup EPERM "$program" 0
+    assert_equal "$status" 1
+    assert_equal "$stderr" 'rings_by_hand: io_uring_setup: EPERM (Operation not permitted): a seccomp filter forbids io_uring, as containers do; docker run --security-opt seccomp=unconfined'
+}
+
 # --- the exercise -------------------------------------------------------------
 
 # do_exercise: runs it, and shows the end of what it printed.

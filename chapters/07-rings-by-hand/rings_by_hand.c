@@ -58,8 +58,9 @@ static void ring_setup(struct ring *ring, unsigned entries)
 {
     struct io_uring_params params = {0};
     ring->fd = (int)syscall(SYS_io_uring_setup, entries, &params);
+    int err = errno;
     if (ring->fd < 0)
-        fail_with(errno, why_refused(errno), "io_uring_setup");
+        fail_with(err, why_refused(err), "io_uring_setup");
     if ((params.features & IORING_FEAT_SINGLE_MMAP) == 0)
         fail(0, "this kernel maps its two queues apart (Linux before 5.4)");
 
