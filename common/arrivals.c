@@ -60,7 +60,8 @@ int arrivals_complete(struct arrivals *arrivals, uint64_t user_data, int res,
     arrivals->accepting = flags & IORING_CQE_F_MORE;
     if (res < 0) {
         if (no_room(-res) && open > 0) {
-            say("   no descriptor left: the others wait in the backlog");
+            say("   no descriptor left: whoever comes now waits in the "
+                "backlog");
             arrivals->full = true;
         } else if (res != -ECANCELED && res != -EAGAIN && !visitor_lost(-res)) {
             fail(-res, "ACCEPT");

@@ -11,7 +11,8 @@
 // SEND has to wait, the next words are written over those that wait. It also
 // puts a second SEND beside the first, and nothing says which goes first.
 //
-// The second: a SEND's res is a count. What it did not take was forgotten.
+// The second: a SEND's res is a count. What it did not take was forgotten; so
+// was all of it when it took nothing, -EAGAIN.
 //
 // One operation in flight for each connection rules out both: RECV, then SEND
 // until all is sent, then RECV. Whoever wants to receive while sending needs
@@ -157,4 +158,4 @@ int main(int argc, char **argv)
     }
 }
 
-// exercise.c as shipped: 3613c1614807685f57aec5d75ddfe79ea89bd576
+// exercise.c as shipped: e36e60eaf210f82e928a1f66199dfa01cc04982f

@@ -115,10 +115,41 @@ load servers
     assert_line --index 1 '3 visitors, 4000000 bytes each: every byte came back'
 }
 
+# all_places: who has left has no place any more.
+all_places() {
+    ! grep -q 'no place' "$out" ||
+        fail 'It said "no place for another visitor"; expected: 64 places, for 50 at a time.'
+}
+
+# fifty_go: they come, are answered, and leave without having read it, which
+# resets their connection. Their RECV is in flight, and fails.
+fifty_go() {
+    local fd fds=()
+    for _ in {1..50}; do
+        come fd "$port"
+        echo 'hello, who is there?' >&"$fd"
+        fds+=("$fd")
+    done
+    await_state S
+    for fd in "${fds[@]}"; do
+        leave "$fd"
+    done
+    await_state S
+}
+
 @test "exercise: visitors who reset harm nobody else" {
     start "$exercise" 0
-    did "50 visitors reset their connection, then one came who did not"
+    did "50 visitors reset their connection, in the middle of a message; twice"
     client reset 50
+    await_state S
+    client reset 50
+    await_state S
+    all_places
+    did "50 visitors reset their connection after the answer, unread; twice"
+    fifty_go
+    fifty_go
+    all_places
+    did "one came who did not"
     run client echo 1 1000
     assert_output '1 visitors, 1000 bytes each: every byte came back'
 }

@@ -216,11 +216,42 @@ asked_at_most() {
     asked_at_most 3
 }
 
+# The listener and the ring have the last two, wherever bats has some open.
+with_five_descriptors() {
+    local fd
+    for fd in /proc/self/fd/*; do
+        fd=${fd##*/}
+        [ "$fd" -le 2 ] || exec {fd}>&-
+    done
+    ulimit -n 5
+    exec "$@"
+}
+
+@test "exercise: with no descriptor and nobody here, it says so and ends" {
+    # LeakSanitizer would need one
+    export ASAN_OPTIONS=detect_leaks=0
+    did "it may have 5 descriptors, and they are taken; nobody is here who could leave, so it was to end"
+    begin with_five_descriptors "$exercise" 0
+    ended 1
+    assert_equal "$status" 1
+    assert_equal "$stderr" 'multishot: ACCEPT: EMFILE (Too many open files): this process may open no more files; see ulimit -n'
+}
+
+@test "exercise: its CQ is as small as it was" {
+    start_traced io_uring_setup "$exercise" 0
+    did "strace noted the io_uring_setup"
+    [[ $(<"$trace") =~ cq_entries=([0-9]+) ]]
+    [ "${BASH_REMATCH[1]}" = 16 ] ||
+        fail "Its CQ has ${BASH_REMATCH[1]} places; expected: 16. A larger one runs full as well, only later."
+}
+
 @test "exercise: it hears those who come after a crowd" {
     start "$exercise" 0
     did "100 visitors came while it was stopped; then it went on"
     backlog 100
-    await '100 here now' 3
+    await '100 here now' 3 >"$BATS_TEST_TMPDIR/await" 2>&1 ||
+        fail "It serves $(grep -c ' a visitor on descriptor' "$out") of the 100; expected: all.
+$(it_said)"
     did "they left, and another came"
     eval "exec ${holders[1]}>&-"
     come fd "$port"

@@ -6,6 +6,8 @@
 //     echo N BYTES   N at once, each sends BYTES and reads at the same time;
 //                    hangs up its side, hears the end
 //     late N BYTES   the same, but nobody reads before the server takes no more
+//     narrow N BYTES as late, through sockets that have room for little: the
+//                    server's sends are cut short
 //     talk N TIMES   N at once, each sends 64 bytes, TIMES times, and the next
 //                    when the last has come back
 //     drip N         sends N bytes, each when the last has come back
@@ -43,6 +45,9 @@
 
 enum { CHUNK = 65536, PATIENCE_MS = 30000, STALLED_MS = 500 };
 
+// How much room a visitor's socket has for what comes; 0: the kernel chooses.
+static int room;
+
 struct visitor {
     int fd;
     size_t sent, received;
@@ -67,6 +72,9 @@ static int come(uint16_t port)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0)
         fail(errno, "socket");
+    if (room > 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room) < 0)
+        fail(errno, "setsockopt SO_RCVBUF");
     struct sockaddr_in address = {
         .sin_family = AF_INET,
         .sin_port = htons(port),
@@ -411,7 +419,10 @@ int main(int argc, char **argv)
         echo(port, n, bytes, false);
     else if (argc == 5 && strcmp(how, "late") == 0)
         echo(port, n, bytes, true);
-    else if (argc == 5 && strcmp(how, "chat") == 0)
+    else if (argc == 5 && strcmp(how, "narrow") == 0) {
+        room = 2048;
+        echo(port, n, bytes, true);
+    } else if (argc == 5 && strcmp(how, "chat") == 0)
         chat(port, n, bytes);
     else if (argc == 5 && strcmp(how, "talk") == 0)
         talk(port, n, bytes);
@@ -430,7 +441,7 @@ int main(int argc, char **argv)
     else if (argc == 4 && strcmp(how, "hold") == 0)
         hold(port, n);
     else
-        fail(0, "usage: client PORT echo|late|talk|chat N M, or "
+        fail(0, "usage: client PORT echo|late|narrow|talk|chat N M, or "
                 "drip|reset|unread|later|until|address|hold N");
     return 0;
 }

@@ -5,6 +5,7 @@
 // Greets visitors. One ACCEPT is always in flight; its CQE's res is the new
 // socket. The listener blocks, for it is the ring that waits and not the
 // thread. Runs for ever, or until VISITORS have been greeted.
+#include "accept.h"
 #include "args.h"
 #include "feature.h"
 #include "net.h"
@@ -36,13 +37,6 @@ static void ask_for_visitor(struct io_uring *ring, int listener,
     io_uring_sqe_set_data(sqe, slot);
 }
 
-// An ACCEPT that brought nobody: is it worth asking again? A visitor who has
-// left already is no reason to stop.
-static bool ask_again(int err)
-{
-    return err == ECONNABORTED || err == EINTR || err == EAGAIN;
-}
-
 int main(int argc, char **argv)
 {
     // 1. A listener that blocks, and a ring.
@@ -71,7 +65,7 @@ int main(int argc, char **argv)
         // 4. res is what accept() would have returned: the visitor's socket.
         int visitor = cqe->res;
         io_uring_cqe_seen(&ring, cqe);
-        if (visitor < 0 && !ask_again(-visitor))
+        if (visitor < 0 && visitor != -EAGAIN && !visitor_lost(-visitor))
             fail(-visitor, "ACCEPT");
         if (visitor >= 0) {
             say("4. ACCEPT: res %d, a visitor from 127.0.0.1:%d", visitor,

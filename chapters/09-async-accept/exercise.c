@@ -6,6 +6,7 @@
 // for the next turn. Keep four in flight. The kernel writes each visitor's
 // address while the ACCEPT is in flight, so each needs a slot of its own: as it
 // stands, all four share one, and visitors are told each other's address.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -66,11 +67,11 @@ int main(int argc, char **argv)
         unsigned ready = io_uring_cq_ready(&ring);
         struct io_uring_cqe *cqe;
         while (ready-- > 0 && io_uring_peek_cqe(&ring, &cqe) == 0) {
-            // TODO(exercise): whose slot has been filled? And when may it be
-            // given to the next ACCEPT?
+            // TODO(exercise): whose slot has been filled? Read it, then give
+            // it to the next ACCEPT.
             int visitor = cqe->res;
             io_uring_cqe_seen(&ring, cqe);
-            if (visitor < 0 && visitor != -ECONNABORTED && visitor != -EINTR)
+            if (visitor < 0 && visitor != -EAGAIN && !visitor_lost(-visitor))
                 fail(-visitor, "ACCEPT");
             ask_for_visitor(&ring, listener, &slot);
             if (visitor < 0)

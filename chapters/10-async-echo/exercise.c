@@ -78,7 +78,7 @@ static void received(struct server *server, uint32_t place, int res)
 // that reads late gets wrong bytes, and too few. Find out why, and mend it.
 static void sent(struct server *server, uint32_t place, int res)
 {
-    if (res < 0)
+    if (res < 0 && !ask_again(res))
         server->conns[place].leaving = true;
 }
 

@@ -102,7 +102,7 @@ static void accepted(struct server *server, int res, unsigned flags)
     if (res >= 0) {
         welcome(server, res);
     } else if (no_room(-res) && server->echo.open > 0) {
-        say("   no descriptor left: the others wait in the backlog");
+        say("   no descriptor left: whoever comes now waits in the backlog");
         server->full = true;
     } else if (res != -ECANCELED && res != -EAGAIN && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");
