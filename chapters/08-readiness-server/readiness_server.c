@@ -159,7 +159,8 @@ static void accept_all(struct server *server)
         } else if (no_room(errno)) {
             if (server->open == 0)
                 fail(errno, "accept, with nobody here who could leave");
-            say("   no descriptor left: the others wait in the backlog");
+            say("   no descriptor left: whoever comes now waits in the "
+                "backlog");
             server->full = true;
             return;
         } else if (!visitor_lost(errno)) {
