@@ -22,6 +22,8 @@
 //                    ends
 //     address N      N at once; each must be told its own address:
 //                    "hello, 127.0.0.1:PORT"
+//     deaf           comes with room for little, and reads nothing until standard
+//                    input says how many bytes to; prints these
 //     hold N         N come and stay, saying nothing, until standard input ends
 // clang-format on
 //
@@ -398,6 +400,25 @@ static void unread(uint16_t port, size_t bytes, bool later)
         say("until the end: %zu bytes came back", visitor.received);
 }
 
+static void deaf(uint16_t port)
+{
+    room = 2048;
+    int fd = come(port);
+    size_t wanted;
+    if (scanf("%zu", &wanted) != 1)
+        fail(0, "standard input: not a number of bytes");
+    while (wanted > 0) {
+        char chunk[CHUNK];
+        size_t most = wanted < sizeof chunk ? wanted : sizeof chunk;
+        ssize_t got = recv(fd, chunk, most, 0);
+        if (got <= 0)
+            fail(got < 0 ? errno : 0, "%zu bytes are missing", wanted);
+        fwrite(chunk, 1, (size_t)got, stdout);
+        wanted -= (size_t)got;
+    }
+    close(fd);
+}
+
 static void hold(uint16_t port, size_t n)
 {
     struct visitor *visitors = all_come(port, n);
@@ -440,8 +461,10 @@ int main(int argc, char **argv)
         address(port, n);
     else if (argc == 4 && strcmp(how, "hold") == 0)
         hold(port, n);
+    else if (argc == 3 && strcmp(how, "deaf") == 0)
+        deaf(port);
     else
         fail(0, "usage: client PORT echo|late|narrow|talk|chat N M, or "
-                "drip|reset|unread|later|until|address|hold N");
+                "drip|reset|unread|later|until|address|hold N, or deaf");
     return 0;
 }
