@@ -258,7 +258,8 @@ a CQE: user_data 0x3, res 1 (POLLIN)'
 @test "exercise: an error that will not go away ends it" {
     start_injected accept,accept4:error=EMFILE "$exercise" 0
     did "accept() failed with EMFILE, each time"
-    come fd "$port"
+    # it may have ended before the visitor is through
+    come fd "$port" || true
     ended
     assert_equal "$status" 1
     output=$stderr assert_output --partial EMFILE
