@@ -161,7 +161,7 @@ ms_of_load() {
     assert_line '300 visitors, 400000 bytes each: every byte came back'
 }
 
-@test "program: with no descriptor left it waits, asleep, and goes on later" {
+@test "program: with no slot left it waits, asleep, and goes on later" {
     with defer
     waits_when_out_of_descriptors "$server"
 }
