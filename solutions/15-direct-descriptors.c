@@ -10,10 +10,12 @@
 // it would have been the same leak, and EMFILE in the end.
 //
 // IOSQE_IO_HARDLINK keeps the order and does not break: the CLOSE is done
-// whatever has become of the SEND. (With no link at all the tests pass as well:
-// the SEND is done first nearly always. Nothing promises it, and the slot's next
-// visitor would be answered from a buffer that the kernel still has.) And because a slot that stays taken would be
+// whatever has become of the SEND. And because a slot that stays taken would be
 // missed only days later, a CLOSE that fails ends the program.
+//
+// With no link at all the tests pass as well: the SEND is done first nearly
+// always. But nothing promises it, and the slot's next visitor would be answered
+// from a buffer that the kernel still has.
 #include "args.h"
 #include "net.h"
 #include "ring.h"
