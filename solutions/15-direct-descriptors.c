@@ -14,8 +14,8 @@
 // missed only days later, a CLOSE that fails ends the program.
 //
 // With no link at all the tests pass as well: the SEND is done first nearly
-// always. But nothing promises it, and the slot's next visitor would be answered
-// from a buffer that the kernel still has.
+// always. But nothing promises it, and the slot's next visitor would be
+// answered from a buffer that the kernel still has.
 #include "args.h"
 #include "net.h"
 #include "ring.h"

@@ -131,13 +131,13 @@ $(it_said)"
         kill -STOP "$pid"
         await_state T
         kill -TERM "$pid"
-        come late "$port"
+        come newcomer "$port"
         kill -CONT "$pid"
         await " $((early + 1)) here now"
-        run hear "$late"
+        run hear "$newcomer"
         assert_success
         assert_output ''
-        leave "$late"
+        leave "$newcomer"
         [ "$early" = 0 ] || leave "$fd"
         ended
         assert_success
