@@ -10,9 +10,9 @@
 // for they have been served already.
 //
 // ENOENT: no such operation is in flight. It has completed; its CQE is on the
-// way or has been seen. EALREADY: it runs, in a thread of the kernel's, which
-// is told to stop and may or may not. Its res can be a surprise, such as -512,
-// a number that the kernel uses inside: any error here is an end.
+// way or has been seen. EALREADY: it runs, in a worker thread, which is told to
+// stop and may or may not. Its res can be a surprise, such as -512, a number
+// that the kernel uses inside: any error here is an end.
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -61,7 +61,7 @@ static void ask_for_command(struct server *server)
 }
 
 // What visitor `number` waits for next. NEWS is a SPLICE, from the pipe to
-// their socket. The kernel has a thread of its own wait in it.
+// their socket. A worker thread of the kernel's waits in it.
 static void ask(struct server *server, uint32_t kind, uint32_t number)
 {
     struct conn *conn = &server->conns[number];
@@ -96,6 +96,7 @@ static void cancel_done(uint32_t number, int res)
         fail(-res, "ASYNC_CANCEL");
 }
 
+// One command for each READ: where it brings several lines, the first counts.
 static void obey(struct server *server)
 {
     unsigned number;
@@ -143,6 +144,8 @@ static void complete(struct server *server, uint64_t user_data, int res)
         ask(server, res > 0 ? RECV : CLOSE, number);
         break;
     case CLOSE:
+        if (res < 0) // has somebody else closed it?
+            fail(-res, "CLOSE of visitor %u", number);
         server->conns[number].waits_for = 0;
         say("   visitor %u has left", number);
         break;
@@ -176,4 +179,4 @@ int main(int argc, char **argv)
     }
 }
 
-// exercise.c as shipped: 627b65a0ce12d88341a3f0e2ca63b135266d1a63
+// exercise.c as shipped: a805e99d970416ef593fb47bab3095faf2b1ca26

@@ -190,15 +190,15 @@ cut in two: NOP 0'
 
 # --- the exercise -------------------------------------------------------------
 
-# drip DESCRIPTOR: a byte every 0.3 seconds, and never the end of the line.
+# drip DESCRIPTOR: a byte every 0.2 seconds, and never the end of the line.
 drip() {
     local fd=$1
-    while printf x >&"$fd"; do sleep 0.3; done 2>/dev/null 3>&-
+    while printf x >&"$fd"; do sleep 0.2; done 2>/dev/null 3>&-
 }
 
 @test "exercise: a byte now and then does not hold a place for ever" {
-    start "$exercise" 0 0 $((1000 * patience))
-    did "a visitor sent a byte every 0.3 seconds, and never the end of the line"
+    start "$exercise" 0 0 $((700 * patience))
+    did "a visitor sent a byte every 0.2 seconds, and never the end of the line"
     come fd "$port"
     await ' 1 here now'
     local came
@@ -208,12 +208,12 @@ drip() {
     await 'has left' 5
     wait "$dripper" || true
     local stayed=$(((${EPOCHREALTIME/./} - came) / 1000))
-    echo "They were let go after about $stayed ms; expected: $((1000 * patience)), and not before."
-    assert [ "$stayed" -ge $((990 * patience)) ]
+    echo "They were let go after about $stayed ms; expected: $((700 * patience)), and not before."
+    assert [ "$stayed" -ge $((690 * patience)) ]
 }
 
 @test "exercise: four such visitors do not keep the others out" {
-    start "$exercise" 0 0 $((1000 * patience))
+    start "$exercise" 0 0 $((700 * patience))
     did "four visitors dripped; a fifth came and said a line"
     local fd
     for _ in 1 2 3 4; do
@@ -228,6 +228,25 @@ drip() {
     IFS= read -r -t $((4 * patience)) -u "$fd" line || true
     echo "Within 4 seconds the fifth was to hear their line, and heard '$line'."
     [ "$line" = 'is there a place?' ]
+}
+
+@test "exercise: the time is the visitor's own, whatever the others do" {
+    start "$exercise" 0 0 $((700 * patience))
+    did "one visitor dripped, with 0.7 seconds for a line; another said a line every 0.2 seconds"
+    come dripper "$port"
+    await ' 1 here now'
+    come busy "$port"
+    local i
+    for i in {1..12}; do
+        ! grep -q 'has left' "$out" || break
+        printf x >&"$dripper"
+        echo "line $i" >&"$busy"
+        assert_equal "$(hear_line "$busy")" "line $i"
+        sleep "$(wait_ms 200)"
+    done
+    echo "The one who dripped must be let go, and the other one stay."
+    so_far
+    assert_line --partial 'has left, 1 here now'
 }
 
 @test "exercise: who is silent is let go" {
@@ -250,24 +269,27 @@ drip() {
 }
 
 @test "exercise: each line has a time of its own" {
-    start "$exercise" 0 0 $((1300 * patience))
-    did "a visitor with 1.3 seconds for a line said five lines, 0.4 seconds apart"
+    start "$exercise" 0 0 $((800 * patience))
+    did "a visitor with 0.8 seconds for a line said five lines, 0.25 seconds apart"
     come fd "$port"
     local i
     for i in {1..5}; do
-        sleep "$(wait_ms 400)"
+        sleep "$(wait_ms 250)"
         echo "line $i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "line $i"
     done
 }
 
 @test "exercise: two lines in one message come back, and half a line can follow" {
-    start "$exercise" 0 0 $((3000 * patience))
-    did "a visitor sent 'a', end of line, 'b', end of line, 'c', and then the end"
+    start "$exercise" 0 0 $((800 * patience))
+    did "a visitor with 0.8 seconds for a line sent 'a', end of line, 'b', end of line, 'c' after 0.5 seconds, and the last end of line after 0.45 more"
     come fd "$port"
+    sleep "$(wait_ms 500)"
     printf 'a\nb\nc' >&"$fd"
     assert_equal "$(hear_line "$fd")" a
     assert_equal "$(hear_line "$fd")" b
+    # the first line's time runs out, and 'c' has its own
+    sleep "$(wait_ms 450)"
     echo >&"$fd"
     assert_equal "$(hear_line "$fd")" c
 }

@@ -120,6 +120,31 @@ $(it_said)"
     assert_success
 }
 
+# The server is stopped meanwhile, so that the ACCEPT has brought somebody before
+# the signal's READ has been seen.
+@test "program: who comes in the moment of the signal hears the end at once, too" {
+    local early=0 fd
+    for early in 1 0; do
+        start "$program" 0 0 600000
+        [ "$early" = 0 ] || come fd "$port"
+        [ "$early" = 0 ] || await ' 1 here now'
+        kill -STOP "$pid"
+        await_state T
+        kill -TERM "$pid"
+        come newcomer "$port"
+        kill -CONT "$pid"
+        await " $((early + 1)) here now"
+        run hear "$newcomer"
+        assert_success
+        assert_output ''
+        leave "$newcomer"
+        [ "$early" = 0 ] || leave "$fd"
+        ended
+        assert_success
+        all_home
+    done
+}
+
 @test "program: a signal with nobody here ends it at once" {
     start "$program" 0 0 600000
     kill -TERM "$pid"
@@ -277,12 +302,14 @@ typed() {
     await 'visitor 1 waits for news'
     sleep 0.3
     typed cancel 1
-    await 'visitor 1: being done, it ends by itself \(EALREADY\)'
+    await 'visitor 1: being done, it ends by itself'
+    so_far
+    assert_line '   visitor 1: being done, it ends by itself (EALREADY)'
     await 'visitor 1 has left'
     run hear "$one"
     assert_output ''
-    # once, and only once
     sleep 0.2
+    echo "'visitor 1 has left' must be printed once."
     assert_equal "$(grep -c 'visitor 1 has left' "$out")" 1
 }
 
@@ -299,7 +326,9 @@ typed() {
     echo hello >&"$one"
     sleep 0.2
     kill -CONT "$pid"
-    await 'visitor 1: too late, it is done \(ENOENT\)'
+    await 'visitor 1: too late, it is done'
+    so_far
+    assert_line '   visitor 1: too late, it is done (ENOENT)'
     await 'visitor 1 waits for news'
     typed news it rains
     assert_equal "$(hear_line "$one")" 'it rains'
@@ -330,5 +359,6 @@ typed() {
         typed "news for $i"
         assert_equal "$(hear_line "${fds[i]}")" "for $i"
     done
+    echo "'has left' must be printed once for each of the three who were cancelled."
     assert_equal "$(grep -c 'has left' "$out")" 3
 }

@@ -30,7 +30,7 @@ await_slots() {
     until [ "$(taken_slots | wc -l)" -eq "$1" ]; do
         [ "$SECONDS" -lt "$deadline" ] ||
             fail "$(taken_slots | wc -l) slots of the table are taken; expected: $1.
-$(it_said)"
+$(it_said)" || return
         sleep 0.05
     done
 }
@@ -118,7 +118,7 @@ $(it_said)"
     survives_stop_and_continue "$program"
 }
 
-@test "program: with no descriptor left it waits, asleep, and goes on later" {
+@test "program: with no slot left it waits, asleep, and goes on later" {
     waits_when_out_of_descriptors "$program"
 }
 
@@ -130,7 +130,7 @@ $(it_said)"
     ended 20
     assert_success
     assert_line --partial '1. at most 11 connections, '
-    assert_line '   no descriptor left: the others wait in the backlog'
+    assert_line '   no slot left: the others wait in the backlog'
 }
 
 @test "program: idle connections cost no CPU" {
@@ -171,13 +171,23 @@ ask() {
     leave "$fd"
 }
 
+# why COMMAND ...: where it fails, says what two mistakes look like from outside.
+why() {
+    "$@" && return
+    ! grep -qE 'slot [0-9]+, (0|[0-9]{4,}) here now' "$out" ||
+        echo "'open' went below 0: somebody was counted down twice."
+    ! grep -q EBADF "$err" ||
+        echo "EBADF: was slot 1 closed as *descriptor* 1, which is standard output?"
+    return 1
+}
+
 @test "exercise: who asks gets an answer" {
     start "$exercise" 0
     did "30 visitors came one after the other, each asked a question"
     local i
     for i in {1..30}; do
         run ask 'how long is this?'
-        assert_output 'that was 18 bytes long; goodbye'
+        why assert_output 'that was 18 bytes long; goodbye'
     done
 }
 
@@ -185,9 +195,9 @@ ask() {
     start "$exercise" 0
     did "300 visitors asked and reset their connection; then one asked and listened"
     client reset 300
-    await_state S
+    why await_state S
     run ask 'still there?'
-    assert_output 'that was 13 bytes long; goodbye'
+    why assert_output 'that was 13 bytes long; goodbye'
 }
 
 @test "exercise: when all have left, only the listener is in the table" {
@@ -196,11 +206,12 @@ ask() {
     client reset 20
     local i
     for i in {1..20}; do
-        ask 'and now?' >/dev/null
+        run ask 'and now?'
+        why assert_success
     done
     echo 'What the kernel then had in the table (/proc/PID/fdinfo/RING):'
     taken_slots
-    await_slots 1
+    why await_slots 1
 }
 
 @test "exercise: it makes do with its 64 slots, and one ring" {
@@ -208,10 +219,10 @@ ask() {
     did "100 came and said nothing: 64 are in, the others wait; then all left"
     coproc holders { client hold 100 3>&-; }
     await ' 64 here now'
-    await_state S
-    await_slots 65
+    why await_state S
+    why await_slots 65
     eval "exec ${holders[1]}>&-"
-    await_slots 1
+    why await_slots 1
     run ask 'anybody?'
-    assert_output 'that was 9 bytes long; goodbye'
+    why assert_output 'that was 9 bytes long; goodbye'
 }

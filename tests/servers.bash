@@ -187,13 +187,14 @@ with_few_descriptors() {
     fi
 }
 
-# With a table of N descriptors (12 when left out, by DESCRIPTORS=N): those who
-# are in are served, the others wait in the backlog, and it does not spin.
+# With a table of N descriptors (12 when left out, by DESCRIPTORS=N), or as many
+# slots in the ring: those who are in are served, the others wait in the backlog,
+# and it does not spin.
 waits_when_out_of_descriptors() {
     # from the start: an ACCEPT keeps to the limit of when it was submitted
     start with_few_descriptors "$@" 0
     coproc holders { client hold 30 3>&-; }
-    await 'no descriptor left'
+    await 'no (descriptor|slot) left'
     await_state S
     local used
     used=$(cpu_while 0.5)

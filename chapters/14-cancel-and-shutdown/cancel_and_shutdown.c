@@ -62,6 +62,13 @@ static void ask_for_signal(struct server *server)
     io_uring_sqe_set_data64(sqe, pack(SIGNAL, 0));
 }
 
+static void cancel_fd(struct server *server, int fd)
+{
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_cancel_fd(sqe, fd, 0);
+    io_uring_sqe_set_data64(sqe, pack(CANCEL, 0));
+}
+
 static void stop_listening(struct server *server)
 {
     close(server->listener);
@@ -76,18 +83,16 @@ static void finish(struct server *server)
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
     io_uring_prep_timeout(sqe, &server->grace, 0, 0);
     io_uring_sqe_set_data64(sqe, pack(TIMER, 0));
-    if (server->accepting) {
-        sqe = ring_sqe(&server->ring);
-        io_uring_prep_cancel_fd(sqe, server->listener, 0);
-        io_uring_sqe_set_data64(sqe, pack(CANCEL, 0));
-    } else {
+    if (server->accepting)
+        cancel_fd(server, server->listener);
+    else
         stop_listening(server);
-    }
     for (uint32_t place = 0; place < server->echo.used; place++) {
         sqe = ring_sqe(&server->ring);
         io_uring_prep_cancel64(sqe, pack(ECHO_RECV, place), 0);
         io_uring_sqe_set_data64(sqe, pack(CANCEL, 0));
     }
+    ring_submit(&server->ring); // a CANCEL names the listener, still open
 }
 
 // Cancels all that is in flight, whatever it is.
@@ -207,6 +212,8 @@ static void accepted(struct server *server, int res)
     } else if (res >= 0) {
         server->to_come--;
         echo_welcome(&server->echo, res);
+        if (server->phase == FINISHING) // it was faster than its CANCEL:
+            cancel_fd(server, res);     // nothing is received here, either
     } else if (no_room(-res) && server->echo.open > 0) {
         say("   no descriptor left: the others wait in the backlog");
         server->full = true;
@@ -297,7 +304,8 @@ int main(int argc, char **argv)
         if (ret < 0 && ret != -EINTR)
             fail(-ret, "io_uring_submit_and_wait");
 
-        // 3. A signal begins the end: see signalled().
+        // 3. A signal begins the end: see signalled(). No `ready` bounds this
+        //    loop: it also fetches what did not fit into the CQ of 4.
         struct io_uring_cqe *cqe;
         while (io_uring_peek_cqe(&server.ring, &cqe) == 0) {
             uint64_t user_data = cqe->user_data;

@@ -3,10 +3,11 @@
 //     14-cancel-and-shutdown [PORT]
 //
 // A visitor says something, then waits for news, and so on. Commands come from
-// standard input: "news WORDS" is for the next visitor in the queue of those
-// who wait for news, and "cancel N" calls off what visitor N waits for. As it
-// stands, that closes their descriptor, which calls off nothing: the operation
-// goes on, and so does the connection.
+// standard input: "news WORDS" is for one of those who wait for news (which of
+// them, the kernel says; they may even have hung up, for they wait at a pipe),
+// and "cancel N" calls off what visitor N waits for. As it stands, that closes
+// their descriptor, which calls off nothing: the operation goes on, and so does
+// the connection.
 #include "args.h"
 #include "net.h"
 #include "ring.h"
@@ -55,7 +56,7 @@ static void ask_for_command(struct server *server)
 }
 
 // What visitor `number` waits for next. NEWS is a SPLICE, from the pipe to
-// their socket. The kernel has a thread of its own wait in it.
+// their socket. A worker thread of the kernel's waits in it.
 static void ask(struct server *server, uint32_t kind, uint32_t number)
 {
     struct conn *conn = &server->conns[number];
@@ -82,6 +83,7 @@ static void cancel(struct server *server, uint32_t number)
     say("   visitor %u: called off", number);
 }
 
+// One command for each READ: where it brings several lines, the first counts.
 static void obey(struct server *server)
 {
     unsigned number;
@@ -129,6 +131,8 @@ static void complete(struct server *server, uint64_t user_data, int res)
         ask(server, res > 0 ? RECV : CLOSE, number);
         break;
     case CLOSE:
+        if (res < 0) // has somebody else closed it?
+            fail(-res, "CLOSE of visitor %u", number);
         server->conns[number].waits_for = 0;
         say("   visitor %u has left", number);
         break;

@@ -26,7 +26,8 @@
 // never more than MOST + 1 completions: a CQ of that size cannot overflow.
 enum { MOST = 16383, BUFFER = 4096, LISTENER = 0, FILE_SLOT = 1 };
 
-// What was asked for: the upper half of user_data. The lower is the slot.
+// What was asked for: the upper half of user_data. The lower is the slot; with
+// START it is the operation.
 enum { ACCEPT = 1, RECV, SEND, CLOSE, START };
 
 // A connection. Its slot in the ring's table is its place in server.conns.
@@ -198,7 +199,7 @@ static void accepted(struct server *server, int res)
     server->open++;
     say("   a visitor in slot %d, %u here now", res, server->open);
     if (server->open == server->most)
-        say("   no descriptor left: the others wait in the backlog");
+        say("   no slot left: the others wait in the backlog");
     receive(server, conn);
 }
 

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BELOW = 2000000, SLICE = 10000 };
+enum { BELOW = 4000000, SLICE = 20000 };
 
 struct server {
     struct io_uring ring;

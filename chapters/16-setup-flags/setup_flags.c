@@ -149,7 +149,7 @@ static void accepted(struct server *server, int res)
     server->open++;
     say("   a visitor in slot %d, %u here now", res, server->open);
     if (server->open == server->most)
-        say("   no descriptor left: the others wait in the backlog");
+        say("   no slot left: the others wait in the backlog");
     receive(server, (unsigned)res);
 }
 
