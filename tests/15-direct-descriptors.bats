@@ -93,6 +93,10 @@ $(it_said)" || return
     answers_3000_at_once "$program"
 }
 
+@test "program: 10,000 connections at once are all answered" {
+    answers_10000_at_once "$program"
+}
+
 @test "program: a client that sends megabytes before it reads loses no byte" {
     loses_no_byte_to_a_late_reader "$program"
 }

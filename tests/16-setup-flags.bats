@@ -89,6 +89,11 @@ ms_of_load() {
     answers_3000_at_once "$server"
 }
 
+@test "program: defer: 10,000 connections at once are all answered" {
+    with defer
+    answers_10000_at_once "$server"
+}
+
 @test "program: a client that sends megabytes before it reads loses no byte" {
     with defer
     loses_no_byte_to_a_late_reader "$server"

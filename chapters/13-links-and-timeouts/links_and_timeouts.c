@@ -174,7 +174,7 @@ static void accepted(struct server *server, int res)
         server->to_come--;
         welcome(server, res);
     } else if (no_room(-res) && server->open > 0) {
-        say("   no descriptor left: the others wait in the backlog");
+        say("   no descriptor left: whoever comes now waits in the backlog");
         server->full = true;
     } else if (!ask_again(res) && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");

@@ -215,7 +215,7 @@ static void accepted(struct server *server, int res)
         if (server->phase == FINISHING) // it was faster than its CANCEL:
             cancel_fd(server, res);     // nothing is received here, either
     } else if (no_room(-res) && server->echo.open > 0) {
-        say("   no descriptor left: the others wait in the backlog");
+        say("   no descriptor left: whoever comes now waits in the backlog");
         server->full = true;
     } else if (res != -ECANCELED && !ask_again(res) && !visitor_lost(-res)) {
         fail(-res, "ACCEPT");
