@@ -152,7 +152,7 @@ piece() {
     start_traced "sendto,sendmsg,rt_sigaction --seccomp-bpf" "$exercise" 0
     did "Ben did not listen until a send() to him had been short; then he heard all"
     come ann "$port"
-    coproc ben { client deaf 3>&-; }
+    coproc deaf { client deaf 3>&-; }
     come cleo "$port"
     await '3 here now'
     # Cleo hears each piece, and so the next is said when this one has been dealt
@@ -164,8 +164,8 @@ piece() {
         [[ $(<"$trace") != *EAGAIN* ]] || break
     done
     echo "A send() was short after $said pieces of 30,000 bytes."
-    echo $((said * 30000)) >&"${ben[1]}"
-    assert_equal "$(cksum <&"${ben[0]}")" \
+    echo $((said * 30000)) >&"${deaf[1]}"
+    assert_equal "$(cksum <&"${deaf[0]}")" \
         "$(for ((i = 1; i <= said; i++)); do piece "$i"; done | cksum)"
     echo "Each send() must have MSG_NOSIGNAL, unless SIGPIPE is ignored. Without it were:"
     grep 'sendto(' "$trace" | grep -v NOSIGNAL | head -n 3 || true
