@@ -141,7 +141,7 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 # --- all of them ------------------------------------------------------------
 
-suite := $(chapters:%=tests/%.bats) tests/commands.bats tests/doctor.bats
+suite := $(chapters:%=tests/%.bats)
 
 .PHONY: doctor bench benchtest progress test check faults kernels liburings clean
 doctor:
@@ -176,12 +176,12 @@ faults: programs
 
 # For authors: the tests on other kernels (KERNELS='5.10 6.1' for some of them).
 kernels: programs
-	@common/kernels $(suite)
+	@common/kernels $(suite) tests/doctor.bats
 
 # For authors: the chapters with other liburings (LIBURINGS='2.3 2.15'), and by
 # gcc and by clang.
 liburings:
-	@common/liburings $(chapters:%=tests/%.bats)
+	@common/liburings $(suite)
 
 clean:
 	rm -rf $(BUILD)

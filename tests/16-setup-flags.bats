@@ -286,7 +286,7 @@ change_program() {
 @test "program: without flags an echo costs more than with coop or defer" {
     command -v taskset >/dev/null || skip 'taskset is not installed (util-linux)'
     local ms none coop defer try
-    # what others do on this machine blurs it: the best of some rounds
+    # what others do on this machine blurs it: the best of some rounds, if need be
     for try in 1 2 3 4 5 6; do
         ms_of_load none
         none=${none:-$ms} none=$((ms < none ? ms : none))
@@ -295,7 +295,7 @@ change_program() {
         ms_of_load defer
         defer=${defer:-$ms} defer=$((ms < defer ? ms : defer))
         echo "round $try: none $none ms, coop $coop ms, defer $defer ms for 31,750 echoes"
-        [ "$try" -ge 2 ] && [ $((none * 100)) -ge $((coop * 115)) ] &&
+        [ $((none * 100)) -ge $((coop * 115)) ] &&
             [ $((none * 100)) -ge $((defer * 115)) ] && return
     done
     echo 'expected: none at least 1.15 times the others'
