@@ -230,7 +230,7 @@ $(it_said)"
 
 @test "program: it leaves nothing behind, as valgrind sees it" {
     command -v valgrind >/dev/null || skip 'valgrind is not installed'
-    [ -z "${ASAN_OPTIONS:-}" ] || skip 'valgrind and a sanitizer do not go together'
+    ! sanitized "$program" || skip 'valgrind and a sanitizer do not go together'
     start valgrind -q --track-fds=yes --error-exitcode=9 --leak-check=full \
         "$program" 0 0 400
     come fd "$port"

@@ -200,7 +200,7 @@ ends_by_itself() {
     done
     # whoever had not enough of the CPU with all of them side by side
     for n in "${again[@]}"; do
-        ends_by_itself "$n"
+        ends_by_itself "$n" 3>&-
     done
 }
 
