@@ -74,7 +74,7 @@ tools-for-building:
 
 $(BUILD)/common/%.o: common/%.c | tools-for-building
 	@mkdir -p $(@D)
-	@$(COMPILE) $(filter-out -l%,$(liburing)) -c -o $@ $<
+	@$(COMPILE) $(filter-out -l% -L%,$(liburing)) -c -o $@ $<
 
 $(BUILD)/libcommon.a: $(library)
 	@rm -f $@
