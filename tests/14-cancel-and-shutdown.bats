@@ -230,6 +230,8 @@ $(it_said)"
 
 @test "program: it leaves nothing behind, as valgrind sees it" {
     command -v valgrind >/dev/null || skip 'valgrind is not installed'
+    [[ $(valgrind -q "$program" x 2>&1) != *debuginfo* ]] ||
+        skip 'this valgrind cannot read the debug information of this compiler'
     ! sanitized "$program" || skip 'valgrind and a sanitizer do not go together'
     start valgrind -q --track-fds=yes --error-exitcode=9 --leak-check=full \
         "$program" 0 0 400
