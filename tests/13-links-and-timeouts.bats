@@ -97,6 +97,8 @@ wait_ms() {
     kill -CONT "$pid"
     ended
     assert_success
+    [[ $output != *'LINK_TIMEOUT res -2 (ENOENT'* ]] ||
+        skip 'this kernel (Linux 6.1 for one) told the RECV of the reset first'
     assert_line --partial 'RECV res -125 (ECANCELED'
     assert_line --regexp 'SEND res -(32|104) '
     assert_line --partial 'CLOSE res -125 (ECANCELED'

@@ -328,8 +328,12 @@ typed() {
     echo hello >&"$one"
     sleep 0.2
     kill -CONT "$pid"
-    await 'visitor 1: too late, it is done'
+    await 'visitor 1: (too late, it is done|being done)'
     so_far
+    # seen on 6.1
+    [[ $output != *'visitor 1: being done, it ends by itself (EALREADY)'* ||
+        ! $(uname -r) =~ ^6\.[0-9]\. ]] ||
+        skip 'this kernel had the CANCEL before the wait had ended'
     assert_line '   visitor 1: too late, it is done (ENOENT)'
     await 'visitor 1 waits for news'
     typed news it rains
