@@ -28,7 +28,7 @@ enum { MOST = 16383, BUFFER = 4096, LISTENER = 0, FILE_SLOT = 1 };
 
 // What was asked for: the upper half of user_data. The lower is the slot; with
 // START it is the operation.
-enum { ACCEPT = 1, RECV, SEND, CLOSE, START };
+enum { ACCEPT = 1, RECV, SEND, CLOSE, START, SHUTDOWN };
 
 // A connection. Its slot in the ring's table is its place in server.conns.
 // Exactly one operation is in flight for it, and while that is a RECV or a
@@ -168,11 +168,21 @@ static void send_rest(struct server *server, struct conn *conn)
     in_slot(sqe, SEND, slot);
 }
 
+// CLOSE frees the slot at once. The socket that was in it may stay for as long
+// as anything submitted before is in flight (Linux 6.12 and older), and an
+// ACCEPT nearly always is. So the visitor is told first.
 static void hang_up(struct server *server, struct conn *conn)
 {
     unsigned slot = slot_of(server, conn);
     say("   the visitor in slot %u has left, %zu bytes echoed", slot,
         conn->echoed);
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_shutdown(sqe, (int)slot, SHUT_RDWR);
+    in_slot(sqe, SHUTDOWN, slot);
+}
+
+static void free_slot(struct server *server, unsigned slot)
+{
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
     io_uring_prep_close_direct(sqe, slot);
     io_uring_sqe_set_data64(sqe, pack(CLOSE, slot));
@@ -250,6 +260,9 @@ static void complete(struct server *server, uint64_t user_data, int res)
         break;
     case SEND:
         sent(server, &server->conns[slot], res);
+        break;
+    case SHUTDOWN: // fails when the visitor was quicker: as good
+        free_slot(server, slot);
         break;
     case CLOSE:
         closed(server, slot, res);

@@ -21,7 +21,7 @@
 
 enum { MOST = 64, LISTENER = 0 };
 
-enum { ACCEPT = 1, RECV, SEND, CLOSE };
+enum { ACCEPT = 1, RECV, SEND, SHUTDOWN, CLOSE };
 
 // A visitor: slot n of the table is conns[n]. While an operation is in flight,
 // both buffers are the kernel's.
@@ -60,20 +60,27 @@ static void ask_for_question(struct server *server, unsigned slot)
     in_slot(sqe, RECV, slot);
 }
 
+// A chain, as chapter 13 has it: room for both, one submission.
 static void hang_up(struct server *server, unsigned slot)
 {
+    ring_room(&server->ring, 2);
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_shutdown(sqe, (int)slot, SHUT_RDWR);
+    in_slot(sqe, SHUTDOWN, slot);
+    sqe->flags |= IOSQE_IO_LINK; // first the end, then the slot is free
+
+    sqe = ring_sqe(&server->ring);
     io_uring_prep_close_direct(sqe, slot);
     io_uring_sqe_set_data64(sqe, pack(CLOSE, slot));
 }
 
-// A chain, as chapter 13 has it: room for both, and no short send.
+// The answer and the end are one chain. MSG_WAITALL: no short send.
 static void answer(struct server *server, unsigned slot, int length)
 {
     struct conn *conn = &server->conns[slot];
     int size = snprintf(conn->answer, sizeof conn->answer,
                         "that was %d bytes long; goodbye\n", length);
-    ring_room(&server->ring, 2);
+    ring_room(&server->ring, 3);
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
     io_uring_prep_send(sqe, (int)slot, conn->answer, (size_t)size,
                        MSG_NOSIGNAL | MSG_WAITALL);
@@ -115,7 +122,8 @@ static void complete(struct server *server, uint64_t user_data, int res)
         received(server, slot, res);
         break;
     case SEND:
-        // who has left does not hear it; the CLOSE follows either way
+    case SHUTDOWN:
+        // who has left hears neither; the CLOSE follows either way
         break;
     case CLOSE:
         server->open--;

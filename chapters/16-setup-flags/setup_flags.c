@@ -36,7 +36,7 @@ enum { MOST = 16383, ON_OFFER = 512 };
 enum { IDLE_MS = 100, SILENCE_MS = 4 * 60 * 60 * 1000 };
 
 // What was asked for: the upper half of user_data. The lower is the slot.
-enum { ACCEPT = 1, RECV, SEND, CLOSE };
+enum { ACCEPT = 1, RECV, SEND, SHUTDOWN, CLOSE };
 
 // A connection; slot n of the ring's table is conns[n]. Exactly one operation
 // is in flight for it. A RECV has no buffer until its CQE names one, which is
@@ -120,10 +120,18 @@ static void send_rest(struct server *server, unsigned slot)
     in_slot(sqe, SEND, slot);
 }
 
+// A CLOSE alone may leave the visitor waiting for the end (chapter 15).
 static void hang_up(struct server *server, unsigned slot)
 {
     say("   the visitor in slot %u has left, %zu bytes echoed", slot,
         server->conns[slot].echoed);
+    struct io_uring_sqe *sqe = ring_sqe(&server->ring);
+    io_uring_prep_shutdown(sqe, (int)slot, SHUT_RDWR);
+    in_slot(sqe, SHUTDOWN, slot);
+}
+
+static void free_slot(struct server *server, unsigned slot)
+{
     struct io_uring_sqe *sqe = ring_sqe(&server->ring);
     io_uring_prep_close_direct(sqe, slot);
     io_uring_sqe_set_data64(sqe, pack(CLOSE, slot));
@@ -204,6 +212,9 @@ static void complete(struct server *server, uint64_t user_data, int res,
         break;
     case SEND:
         sent(server, slot, res);
+        break;
+    case SHUTDOWN:
+        free_slot(server, slot);
         break;
     case CLOSE:
         if (res < 0)
