@@ -23,7 +23,8 @@ END
 
 # ms_of_load FLAGS: sets $ms to the CPU time in ms that the server needs for 250
 # echoes to each of 127 visitors; they and the server each have a CPU of their
-# own, where there are two.
+# own, where there are two. Adds to $waited the ms for which it was ready to run
+# and others had that CPU. proc(5), /proc/pid/schedstat
 ms_of_load() {
     local cpus=() here=()
     mapfile -t cpus < <(taskset -pc $$ 2>/dev/null | sed 's/.*: //' | tr , '\n' |
@@ -36,10 +37,12 @@ ms_of_load() {
     fi
     coproc holder { client hold 1 3>&-; } # so that it does not end before
     await ' 1 here now'
-    local before
-    before=$(cpu_ms)
+    local ran delayed ran_before delayed_before
+    read -r ran_before delayed_before _ <"/proc/$pid/schedstat"
     "${here[@]}" "$build/tests/client" "$port" talk 127 250 >/dev/null
-    ms=$(($(cpu_ms) - before))
+    read -r ran delayed _ <"/proc/$pid/schedstat"
+    ms=$(((ran - ran_before) / 1000000))
+    waited=$((waited + (delayed - delayed_before) / 1000000))
     kill "$pid"
     wait "$pid" 2>/dev/null || true
     eval "exec ${holder[1]}>&-"
@@ -290,19 +293,27 @@ change_program() {
 @test "program: without flags an echo costs more than with coop or defer" {
     command -v taskset >/dev/null || skip 'taskset is not installed (util-linux)'
     ! sanitized "$program" || skip 'a sanitizer costs more than what is compared'
-    local ms none coop defer try
-    # what others do on this machine blurs it: the best of some rounds, if need be
-    for try in 1 2 3 4 5 6; do
+    [ -r /proc/self/schedstat ] || skip 'this kernel has no /proc/PID/schedstat'
+    local ms none coop defer waited try quiet=0
+    # Who waits for their CPU finds many notes there at once, whatever the flags:
+    # a round in which others had it says nothing.
+    for try in {1..5}; do
+        waited=0
         ms_of_load none
-        none=${none:-$ms} none=$((ms < none ? ms : none))
+        none=$ms
         ms_of_load coop
-        coop=${coop:-$ms} coop=$((ms < coop ? ms : coop))
+        coop=$ms
         ms_of_load defer
-        defer=${defer:-$ms} defer=$((ms < defer ? ms : defer))
-        echo "round $try: none $none ms, coop $coop ms, defer $defer ms for 31,750 echoes"
-        [ $((none * 100)) -ge $((coop * 115)) ] &&
-            [ $((none * 100)) -ge $((defer * 115)) ] && return
+        defer=$ms
+        echo "round $try: none $none ms, coop $coop ms, defer $defer ms for 31,750" \
+            "echoes each; $waited ms of waiting for a CPU"
+        [ $((waited * 10)) -lt $((none + coop + defer)) ] || continue
+        quiet=$((quiet + 1))
+        [ $((none * 100)) -lt $((coop * 115)) ] ||
+            [ $((none * 100)) -lt $((defer * 115)) ] || return 0
+        [ "$quiet" -lt 3 ] || break
     done
+    [ "$quiet" -gt 0 ] || skip 'others had the CPUs in each of 5 rounds'
     echo 'expected: none at least 1.15 times the others'
     return 1
 }
