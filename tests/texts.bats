@@ -123,6 +123,24 @@ same_code() {
     [ "$wrong" -eq 0 ]
 }
 
+# A program's errors are what its own tests expect, word for word.
+@test "every error line in TUTORIAL.md is one that a test expects" {
+    local line words wrong=0 all=0
+    # shellcheck disable=SC2016 # a fence, and no command
+    while read -r line; do
+        all=$((all + 1))
+        # the port, where a test has another, and the program's name
+        words=$line
+        [[ $line != *EADDRINUSE* ]] || words=${line#*:8080: }
+        grep -qF "$words" tests/*.bats tests/helper.bash && continue
+        echo "no test expects this: $words"
+        wrong=$((wrong + 1))
+    done < <(awk '/^```/ { code = !code; next } code' TUTORIAL.md |
+        grep -E '^[a-z_]+: .*: ')
+    echo "$wrong of $all lines"
+    [ "$all" -gt 0 ] && [ "$wrong" -eq 0 ]
+}
+
 @test "every link in a text leads to a file that is there" {
     local text link wrong=0
     for text in TUTORIAL.md README.md chapters/*/README.md; do
