@@ -36,11 +36,11 @@ wait_ms() {
     still_serves
 }
 
-@test "program: who speaks now and then stays, many times that long" {
-    start "$program" 0 0 $((1000 * patience))
+@test "program: who speaks now and then stays, twice that long" {
+    start "$program" 0 0 $((1500 * patience))
     come fd "$port"
     local i
-    for i in {1..7}; do
+    for i in {1..10}; do
         sleep "$(wait_ms 300)"
         echo "$i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "$i"
@@ -271,27 +271,27 @@ drip() {
 }
 
 @test "exercise: each line has a time of its own" {
-    start "$exercise" 0 0 $((800 * patience))
-    did "a visitor with 0.8 seconds for a line said five lines, 0.25 seconds apart"
+    start "$exercise" 0 0 $((1500 * patience))
+    did "a visitor with 1.5 seconds for a line said five lines, 0.35 seconds apart"
     come fd "$port"
     local i
     for i in {1..5}; do
-        sleep "$(wait_ms 250)"
+        sleep "$(wait_ms 350)"
         echo "line $i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "line $i"
     done
 }
 
 @test "exercise: two lines in one message come back, and half a line can follow" {
-    start "$exercise" 0 0 $((800 * patience))
-    did "a visitor with 0.8 seconds for a line sent 'a', end of line, 'b', end of line, 'c' after 0.5 seconds, and the last end of line after 0.45 more"
+    start "$exercise" 0 0 $((1500 * patience))
+    did "a visitor with 1.5 seconds for a line sent 'a', end of line, 'b', end of line, 'c' after 0.9 seconds, and the last end of line after 0.8 more"
     come fd "$port"
-    sleep "$(wait_ms 500)"
+    sleep "$(wait_ms 900)"
     printf 'a\nb\nc' >&"$fd"
     assert_equal "$(hear_line "$fd")" a
     assert_equal "$(hear_line "$fd")" b
     # the first line's time runs out, and 'c' has its own
-    sleep "$(wait_ms 450)"
+    sleep "$(wait_ms 800)"
     echo >&"$fd"
     assert_equal "$(hear_line "$fd")" c
 }
