@@ -273,18 +273,18 @@ change_program() {
 
 @test "program: strict: it survives a silence longer than the kernel thread waits" {
     need_strict_mode
-    change_program 's/SILENCE_MS = [^}]*}/SILENCE_MS = 50 }/'
+    change_program 's/SILENCE_MS = [^}]*}/SILENCE_MS = 500 }/'
     start "$changed" 0 2 strict
     await '^3\. '
-    sleep 0.5
+    sleep 1.2
     come fd "$port"
     echo one >&"$fd"
     assert_equal "$(hear_line "$fd")" one
-    sleep 0.5
+    sleep 1.2
     echo two >&"$fd"
     assert_equal "$(hear_line "$fd")" two
     leave "$fd"
-    sleep 0.5
+    sleep 1.2
     still_serves
     ended
     assert_success

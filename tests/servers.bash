@@ -137,10 +137,12 @@ answers_who_hangs_up_their_side() {
     assert_output '1 visitors, 0 bytes each: every byte came back'
 }
 
-# Six hundred who send without end do not keep another from being served.
+# Six hundred who send and send do not keep another from being served.
 serves_a_newcomer_in_a_flood() {
+    # an emulated machine needs as long for less
+    local size=$((patience < 6 ? 700000 : 150000))
     start "$@" 0
-    client echo 600 700000 >"$BATS_TEST_TMPDIR/flood" 2>&1 3>&- &
+    client echo 600 "$size" >"$BATS_TEST_TMPDIR/flood" 2>&1 3>&- &
     local flood=$!
     await ' 600 here now'
     run client echo 1 1000
@@ -149,7 +151,7 @@ serves_a_newcomer_in_a_flood() {
     kill -0 "$flood" || fail "the flood ended before the newcomer was served"
     wait "$flood"
     assert_equal "$(cat "$BATS_TEST_TMPDIR/flood")" \
-        '600 visitors, 700000 bytes each: every byte came back'
+        "600 visitors, $size bytes each: every byte came back"
 }
 
 survives_resets() {
