@@ -5,6 +5,10 @@
 # tests in tests/03-poll-add.bats. There is no other list of chapters.
 
 MAKEFLAGS += --jobs=$(shell nproc)
+# `make clean test`: one after the other
+ifneq ($(word 2,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 ifeq ($(origin CC),default)
 CC := gcc
 endif

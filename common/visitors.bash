@@ -3,7 +3,8 @@
 #
 # What they do is printed in round brackets, so that it is never taken for a
 # line of the program, and through the program's pipe, so that it stands in its
-# place. $dir and $said are common/run's.
+# place. (1<>: nobody may read it any more, and > would wait for a reader.) $dir
+# and $said are common/run's.
 
 # await REGEX: waits until the program has printed a line that matches, at most
 # ten seconds, and no longer than the program runs.
@@ -24,7 +25,7 @@ await() {
 # heard is told when the program has ended.
 visitor() {
     local name=$1 port=$2
-    echo "   ($name comes to port $port)" >"$dir/pipe"
+    echo "   ($name comes to port $port)" 1<>"$dir/pipe"
     {
         exec 5<>"/dev/tcp/127.0.0.1/$port" || return
     } 2>/dev/null
@@ -44,7 +45,7 @@ hears() {
 declare -A here
 arrives() {
     local fd
-    echo "   ($1 comes to port $2)" >"$dir/pipe"
+    echo "   ($1 comes to port $2)" 1<>"$dir/pipe"
     { exec {fd}<>"/dev/tcp/127.0.0.1/$2" || return; } 2>/dev/null
     here[$1]=$fd
 }
@@ -54,18 +55,18 @@ arrives() {
 says() {
     local line
     sleep 0.2
-    echo "   ($1 says:   $2)" >"$dir/pipe"
+    echo "   ($1 says:   $2)" 1<>"$dir/pipe"
     printf '%s\n' "$2" >&"${here[$1]}"
     IFS= read -r -t 5 -u "${here[$1]}" line || return
     sleep 0.1
-    echo "   ($1 hears:  $line)" >"$dir/pipe"
+    echo "   ($1 hears:  $line)" 1<>"$dir/pipe"
 }
 
 # leaves NAME: hangs up.
 leaves() {
     local fd=${here[$1]}
     sleep 0.2
-    echo "   ($1 leaves)" >"$dir/pipe"
+    echo "   ($1 leaves)" 1<>"$dir/pipe"
     exec {fd}>&-
 }
 
@@ -73,7 +74,7 @@ leaves() {
 listens() {
     local line
     while IFS= read -r -t 5 -u "${here[$1]}" line; do
-        echo "   ($1 hears:  $line)" >"$dir/pipe"
+        echo "   ($1 hears:  $line)" 1<>"$dir/pipe"
     done
     leaves "$1"
 }
@@ -82,7 +83,7 @@ listens() {
 # is strace's child.
 terminates() {
     local child
-    echo '   (SIGTERM comes)' >"$dir/pipe"
+    echo '   (SIGTERM comes)' 1<>"$dir/pipe"
     child=$(cat "/proc/$running/task/$running/children" 2>/dev/null)
     # shellcheck disable=SC2086 # spaces around it
     kill -TERM ${child:-$running}

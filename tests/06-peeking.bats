@@ -133,9 +133,9 @@ taken_once() {
 
 @test "exercise: who comes during the work is greeted before it is done" {
     start "$exercise" 0
-    # stopped at once, it has its work before it however busy this machine is
-    kill -STOP "$pid"
+    # stopped as soon as it listens, it has most of its work before it
     doors 3
+    kill -STOP "$pid"
     did "a visitor came while the program was working"
     come fd "${ports[1]}"
     kill -CONT "$pid"

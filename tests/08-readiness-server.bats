@@ -56,6 +56,15 @@ load servers
     waits_when_out_of_descriptors "$program"
 }
 
+@test "program: an error of accept4() that lasts costs nobody who is there" {
+    start_injected accept4:error=EPERM:when=2+ "$program" 0
+    come fd "$port"
+    await ' 1 here now'
+    echo hello >&"$fd"
+    assert_equal "$(hear_line "$fd")" hello
+    assert [ "$(calls EPERM)" -ge 1 ]
+}
+
 @test "program: idle connections cost no CPU" {
     sleeps_while_nobody_speaks "$program"
 }

@@ -25,11 +25,11 @@ wait_ms() {
     come fd "$port"
     await ' 1 here now'
     local came
-    came=${EPOCHREALTIME/./}
+    came=${EPOCHREALTIME/[.,]/}
     echo hello >&"$fd"
     assert_equal "$(hear_line "$fd")" hello
     assert_equal "$(hear_line "$fd")" 'you are silent: goodbye'
-    local stayed=$(((${EPOCHREALTIME/./} - came) / 1000))
+    local stayed=$(((${EPOCHREALTIME/[.,]/} - came) / 1000))
     echo "silent from the beginning on, let go after $stayed ms"
     assert [ "$stayed" -ge $((690 * patience)) ]
     await 'has left, 6 bytes echoed'
@@ -204,12 +204,12 @@ drip() {
     come fd "$port"
     await ' 1 here now'
     local came
-    came=${EPOCHREALTIME/./}
+    came=${EPOCHREALTIME/[.,]/}
     drip "$fd" &
     local dripper=$!
     await 'has left' 5
     wait "$dripper" || true
-    local stayed=$(((${EPOCHREALTIME/./} - came) / 1000))
+    local stayed=$(((${EPOCHREALTIME/[.,]/} - came) / 1000))
     echo "They were let go after about $stayed ms; expected: $((700 * patience)), and not before."
     assert [ "$stayed" -ge $((690 * patience)) ]
 }

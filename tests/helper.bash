@@ -17,8 +17,8 @@ bats_require_minimum_version 1.5.0
 
 # As `bats_load_library` does, without two processes for each file it reads.
 load_library() {
-    local folder file
-    for folder in ${BATS_LIB_PATH//:/ }; do
+    local IFS=: folder file
+    for folder in $BATS_LIB_PATH; do
         [ -e "$folder/$1/load.bash" ] || continue
         for file in "$folder/$1"/src/*.bash; do
             # shellcheck source=/dev/null

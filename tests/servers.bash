@@ -215,6 +215,7 @@ sleeps_while_nobody_speaks() {
     await ' 500 here now'
     await_state S
     assert [ "$(cpu_while 0.5)" -le 10 ]
+    assert running
     eval "exec ${holders[1]}>&-"
 }
 

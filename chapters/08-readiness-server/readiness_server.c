@@ -163,8 +163,8 @@ static void accept_all(struct server *server)
                 "backlog");
             server->full = true;
             return;
-        } else if (!visitor_lost(errno)) {
-            if (!try_later(errno))
+        } else {
+            if (!visitor_lost(errno) && !try_later(errno))
                 fail(errno, "accept");
             return;
         }

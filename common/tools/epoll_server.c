@@ -6,6 +6,7 @@
 // as the servers of the chapters: no byte is lost, a visitor who does not
 // listen is not listened to, memory has a bound. Runs for ever, or until
 // VISITORS have come and gone.
+#include "accept.h"
 #include "args.h"
 #include "net.h"
 #include "rlimit.h"
@@ -137,15 +138,15 @@ static void accept_all(struct server *server)
         if (fd >= 0) {
             server->to_come--;
             welcome(server, fd);
-        } else if (errno == EMFILE || errno == ENFILE) {
+        } else if (no_room(errno)) {
             if (server->open == 0)
                 fail(errno, "accept, with nobody here who could leave");
             say("   no descriptor left: whoever comes now waits in the "
                 "backlog");
             server->full = true;
             return;
-        } else if (errno != ECONNABORTED && errno != EINTR) {
-            if (errno != EAGAIN)
+        } else {
+            if (errno != EAGAIN && !visitor_lost(errno))
                 fail(errno, "accept");
             return;
         }
