@@ -185,6 +185,15 @@ ends_by_itself() {
     [ $((after - before)) -le $((5000000 * patience)) ]
 }
 
+@test "a chapter ends, too, when somebody else comes before its visitor" {
+    PORT=0 begin timeout $((10 * patience)) make chapter1
+    doors 1
+    await 'asleep'
+    come fd "${ports[0]}" # Ann comes a second later, when it has ended
+    ended 10
+    assert_success
+}
+
 @test "every chapter ends by itself, with status 0, within 5 seconds" {
     local chapter n jobs=() job again=()
     for chapter in chapters/[0-9]*; do
