@@ -18,9 +18,9 @@
 // whatever has become of SEND and SHUTDOWN. And because a slot that stays taken
 // would be missed only days later, a CLOSE that fails ends the program.
 //
-// With no link at all the tests pass as well: what was asked first is done
-// first nearly always. But nothing promises it, and the slot's next visitor
-// would be answered from a buffer that the kernel still has.
+// With no link at all the chain is no chain: a worker thread does the SHUTDOWN,
+// and the CLOSE overtakes it. It then ends the connection of whoever has the
+// slot next, before they have their answer.
 #include "args.h"
 #include "net.h"
 #include "ring.h"

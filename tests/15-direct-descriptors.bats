@@ -195,6 +195,14 @@ why() {
     done
 }
 
+# Whoever hangs up on a slot that has somebody else by then is found here.
+@test "exercise: sixteen at a time, and each gets the answer" {
+    start "$exercise" 0
+    did "sixteen visitors came at once and asked; who had the answer came and asked again, 100 times"
+    run client ask 16 100
+    why assert_line '1600 questions, 0 without an answer'
+}
+
 @test "exercise: 300 who reset their connection cost it nothing" {
     start "$exercise" 0
     did "300 visitors asked and reset their connection; then one asked and listened"

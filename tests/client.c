@@ -20,6 +20,8 @@
 //     chat N LINES   a speaker says LINES lines of 1,000 bytes, N others hear
 //                    each; one there never reads. All stay until standard input
 //                    ends
+//     ask N TIMES    N at once, each asks a question of 9 bytes, hears a line and
+//                    the end, and comes again, TIMES times
 //     address N      N at once; each must be told its own address:
 //                    "hello, 127.0.0.1:PORT"
 //     deaf           comes with room for little, and reads nothing until standard
@@ -381,6 +383,46 @@ static void address(uint16_t port, size_t n)
     say("%zu visitors were told their own address", n);
 }
 
+// Hears until the end. Whether that was a line.
+static bool answered(int fd)
+{
+    char line[CHUNK];
+    size_t n = 0;
+    for (;;) {
+        struct pollfd poll_in = {.fd = fd, .events = POLLIN};
+        if (poll(&poll_in, 1, PATIENCE_MS) != 1)
+            fail(0, "a visitor has heard nothing for 30 seconds");
+        ssize_t got = recv(fd, line + n, sizeof line - n, 0);
+        if (got <= 0) {
+            close(fd);
+            return got == 0 && n > 1 && line[n - 1] == '\n';
+        }
+        n += (size_t)got;
+    }
+}
+
+// While one is answered, the others' questions are under way.
+static void ask(uint16_t port, size_t n, size_t times)
+{
+    struct visitor *visitors = all_come(port, n);
+    size_t unanswered = 0;
+    for (size_t i = 0; i < n * times; i++) {
+        int *fd = &visitors[i % n].fd;
+        if (i >= n) {
+            unanswered += !answered(*fd);
+            *fd = come(port);
+        }
+        if (send(*fd, "question\n", 9, MSG_NOSIGNAL) != 9)
+            fail(errno, "send of question %zu", i);
+    }
+    for (size_t v = 0; v < n; v++)
+        unanswered += !answered(visitors[v].fd);
+    free(visitors);
+    say("%zu questions, %zu without an answer", n * times, unanswered);
+    if (unanswered > 0)
+        fail(0, "who asked did not hear a line");
+}
+
 static void unread(uint16_t port, size_t bytes, bool later)
 {
     struct visitor visitor = {.fd = come(port)};
@@ -447,6 +489,8 @@ int main(int argc, char **argv)
         chat(port, n, bytes);
     else if (argc == 5 && strcmp(how, "talk") == 0)
         talk(port, n, bytes);
+    else if (argc == 5 && strcmp(how, "ask") == 0)
+        ask(port, n, bytes);
     else if (argc == 4 && strcmp(how, "drip") == 0)
         drip(port, n);
     else if (argc == 4 && strcmp(how, "reset") == 0)
@@ -464,7 +508,7 @@ int main(int argc, char **argv)
     else if (argc == 3 && strcmp(how, "deaf") == 0)
         deaf(port);
     else
-        fail(0, "usage: client PORT echo|late|narrow|talk|chat N M, or "
+        fail(0, "usage: client PORT echo|late|narrow|talk|chat|ask N M, or "
                 "drip|reset|unread|later|until|address|hold N, or deaf");
     return 0;
 }

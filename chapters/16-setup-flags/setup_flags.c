@@ -149,7 +149,8 @@ static void accepted(struct server *server, int res)
 {
     server->accepting = false;
     if (res < 0 && !ask_again(res) && !visitor_lost(-res))
-        fail_with(-res, "has a slot been lost?", "ACCEPT");
+        fail_with(-res, res == -ENFILE ? "has a slot been lost?" : NULL,
+                  "ACCEPT");
     if (res < 0)
         return;
     server->conns[res].echoed = 0;
