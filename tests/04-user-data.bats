@@ -130,7 +130,10 @@ visits_in_order() {
 both_come() {
     start "$exercise" 0
     doors 3
-    kill -STOP "$pid"
+    if ! kill -STOP "$pid" 2>/dev/null && [ "$patience" -gt 1 ] &&
+        grep -q '^nobody came for 1000 ms' "$out"; then
+        skip 'this machine is too slow for 1000 ms'
+    fi
     come one "${ports[$1]}"
     come two "${ports[$2]}"
     kill -CONT "$pid"
