@@ -204,6 +204,26 @@ $(it_said)"
     keeps_to_its_memory_bound "$program"
 }
 
+# Whoever takes completions for as long as there are some has to let people in
+# meanwhile. Several clients, so that somebody always has sent something.
+@test "program: visitors who never pause do not keep newcomers out" {
+    start "$program" 0
+    local busy=() i
+    for i in {1..8}; do
+        client echo 8 50000000 >/dev/null 2>&1 3>&- &
+        busy+=($!)
+    done
+    await ' 64 here now'
+    for i in 1 2 3; do
+        run timeout $((3 * patience)) "$build/tests/client" "$port" echo 1 1000
+        echo "newcomer $i"
+        assert_output '1 visitors, 1000 bytes each: every byte came back'
+    done
+    for i in "${busy[@]}"; do
+        kill "$i" || fail 'a busy one had ended before'
+    done
+}
+
 @test "program: one byte at a time, and a message larger than any buffer" {
     takes_single_bytes_and_big_messages "$program"
 }
