@@ -290,6 +290,7 @@ change_program() {
     assert_success
 }
 
+# bats test_tags=alone
 @test "program: without flags an echo costs more than with coop or defer" {
     command -v taskset >/dev/null || skip 'taskset is not installed (util-linux)'
     ! sanitized "$program" || skip 'a sanitizer costs more than what is compared'
