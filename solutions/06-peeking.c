@@ -37,9 +37,10 @@ static void arm(struct io_uring *ring, struct door *door)
 }
 
 // Takes all completions that are there, in one go; also those that come while
-// it walks, where the macro looks at the tail again (liburing 2.3 does). So what
-// it has seen is counted. The CQEs stay valid until the io_uring_cq_advance(),
-// and are not touched after it. Returns how many visitors were greeted.
+// it walks, where the macro looks at the tail again (liburing 2.3 does). So
+// what it has seen is counted. The CQEs stay valid until the
+// io_uring_cq_advance(), and are not touched after it. Returns how many
+// visitors were greeted.
 static unsigned greet_ready(struct io_uring *ring)
 {
     unsigned head, taken = 0, greeted = 0;
