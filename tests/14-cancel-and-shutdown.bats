@@ -250,6 +250,7 @@ $(it_said)"
 
 @test "program: it leaves nothing behind, as valgrind sees it" {
     command -v valgrind >/dev/null || skip 'valgrind is not installed'
+    [ "$patience" -lt 6 ] || skip 'valgrind on an emulated machine takes too long'
     [[ $(valgrind -q "$program" x 2>&1) != *debuginfo* ]] ||
         skip 'this valgrind cannot read the debug information of this compiler'
     ! sanitized "$program" || skip 'valgrind and a sanitizer do not go together'

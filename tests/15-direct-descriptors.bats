@@ -128,13 +128,19 @@ $(it_said)" || return
 
 @test "program: with a table for eleven, nobody of 300 is hung up on" {
     command -v prlimit >/dev/null || skip 'prlimit is not installed (util-linux)'
-    start prlimit --nofile=12:12 "$program" 0 300
-    run client echo 300 10000
-    assert_output '300 visitors, 10000 bytes each: every byte came back'
+    start prlimit --nofile=12:12 "$program" 0 311
+    coproc holders { client hold 11 3>&-; }
+    await '^   no slot left: the others wait in the backlog'
+    client echo 300 10000 >"$BATS_TEST_TMPDIR/echo" 3>&- &
+    local visitors=$!
+    await_state S
+    eval "exec ${holders[1]}>&-"
+    wait "$visitors"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/echo")" \
+        '300 visitors, 10000 bytes each: every byte came back'
     ended 20
     assert_success
     assert_line --partial '1. at most 11 connections, '
-    assert_line '   no slot left: the others wait in the backlog'
 }
 
 @test "program: idle connections cost no CPU" {

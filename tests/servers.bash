@@ -97,8 +97,8 @@ loses_no_byte_to_a_late_reader() {
     [[ ${lines[0]} =~ ^([0-9]+)\ bytes ]]
     assert [ "${BASH_REMATCH[1]}" -lt 30000000 ]
     echo "for one connection its memory grew by $(($(most_kb) - before)) KB"
-    # (the kernel's figure is not exact, above all with threads: proc(5))
-    sanitized "$1" || assert [ $(($(most_kb) - before)) -lt 3000 ]
+    # (not exact, proc(5); and huge pages come in pieces of 2 MB)
+    sanitized "$1" || assert [ $(($(most_kb) - before)) -lt 6500 ]
     still_serves
 }
 
