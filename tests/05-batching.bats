@@ -52,6 +52,7 @@ everybody() {
 }
 
 @test "program: 64 a call cost a small part of one by one" {
+    need_real_cpu
     start "$program" 0
     doors 8
     await 'asleep'

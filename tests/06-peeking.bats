@@ -58,6 +58,7 @@ need_strict_mode() {
 }
 
 @test "program: accept() costs at least 50 times a peek" {
+    need_real_cpu
     start "$program" 0
     await '^4\. |^3\. ' 20
     so_far

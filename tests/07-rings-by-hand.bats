@@ -58,6 +58,7 @@ load helper
 }
 
 @test "program: a call that does nothing costs at least 50 looks" {
+    need_real_cpu
     start "$program" 0
     await '^4\. '
     visit "$port"

@@ -292,6 +292,7 @@ change_program() {
 
 # bats test_tags=alone
 @test "program: without flags an echo costs more than with coop or defer" {
+    need_real_cpu
     command -v taskset >/dev/null || skip 'taskset is not installed (util-linux)'
     ! sanitized "$program" || skip 'a sanitizer costs more than what is compared'
     [ -r /proc/self/schedstat ] || skip 'this kernel has no /proc/PID/schedstat'

@@ -286,6 +286,12 @@ start_injected() {
     start_traced "${1%%:*} -e inject=$1" "${@:2}"
 }
 
+# Where two ways are timed: an emulated machine has other prices. It is asked for
+# six times the patience.
+need_real_cpu() {
+    [ "$patience" -lt 6 ] || skip 'the times of an emulated machine say nothing'
+}
+
 need_strace() {
     command -v strace >/dev/null || skip 'strace is not installed'
     # LeakSanitizer cannot work under ptrace
