@@ -56,7 +56,7 @@ int main(int argc, char **argv)
             served++;
         else
             arm(&ring, door);
-        // EBUSY: an older kernel wants completions to be taken first
+        // EBUSY: completions are to be taken first. io_uring_setup(2)
         int ret = io_uring_submit(&ring);
         if (ret < 0 && ret != -EBUSY)
             fail(-ret, "io_uring_submit");
