@@ -18,7 +18,7 @@ load helper
 @test "program: while it waits it is asleep and uses no CPU" {
     start "$program" 0
     await_state S
-    assert [ "$(cpu_while 0.5)" -le 10 ]
+    assert [ "$(cpu_while 0.5)" -le $((10 * patience)) ]
     assert_equal "$(state)" S
     visit "$port"
     ended
@@ -159,7 +159,7 @@ load helper
     visit "$port"
     visit "$port"
     await_state S
-    assert [ "$(cpu_while 0.3)" -le 10 ]
+    assert [ "$(cpu_while 0.3)" -le $((10 * patience)) ]
     visit "$port"
     ended
     assert_success

@@ -79,7 +79,7 @@ picture() {
     start "$program" 0
     await '^5\. .*asleep'
     await_state S
-    assert [ "$(cpu_while 0.5)" -le 10 ]
+    assert [ "$(cpu_while 0.5)" -le $((10 * patience)) ]
     assert_equal "$(state)" S
     visit "$port"
     ended
@@ -228,7 +228,7 @@ a CQE: user_data 0x3, res 1 (POLLIN)'
     did "two visitors came, the third let it wait; then strace's notes were read"
     visit "$port"
     visit "$port"
-    assert [ "$(cpu_while 0.3)" -le 10 ]
+    assert [ "$(cpu_while 0.3)" -le $((10 * patience)) ]
     visit "$port"
     ended
     assert_success

@@ -171,7 +171,7 @@ everybody() {
     did "nobody came"
     await 'asleep'
     await_state S
-    assert [ "$(cpu_while 0.3)" -le 10 ]
+    assert [ "$(cpu_while 0.3)" -le $((10 * patience)) ]
     assert_equal "$(state)" S
 }
 

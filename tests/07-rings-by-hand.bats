@@ -72,7 +72,7 @@ load helper
     start "$program" 0
     await '^4\. '
     await_state S
-    assert [ "$(cpu_while 0.3)" -le 10 ]
+    assert [ "$(cpu_while 0.3)" -le $((10 * patience)) ]
     stop_and_continue
     await_state S
     run visit "$port"
