@@ -101,7 +101,7 @@ load helper
     used=$(cpu_while 0.5)
     echo "It used $used ms of CPU time in 500 ms, and was in state $(state);"
     echo "expected: at most 10 ms, and state S, asleep."
-    assert [ "$used" -le 10 ]
+    assert [ "$used" -le $((10 * patience)) ]
     await_state S
     visit "$port"
     ended
