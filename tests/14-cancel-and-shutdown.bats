@@ -323,7 +323,12 @@ typed() {
     come one "$port"
     echo hello >&"$one"
     await 'visitor 1 waits for news'
-    sleep 0.3
+    # until that thread is there, and waits
+    local deadline=$((SECONDS + 5 * patience))
+    until grep -qs '^iou-wrk' "/proc/$pid/task/"*/comm || [ "$SECONDS" -ge "$deadline" ]; do
+        nap
+    done
+    sleep "$((patience / 3)).3"
     typed cancel 1
     await 'visitor 1: being done, it ends by itself'
     so_far
