@@ -37,7 +37,7 @@ need_strict_mode() {
 @test "program: after the seccomp call there is nothing but write and exit" {
     need_strict_mode
     start_traced all "$program" 0
-    await '^4\. '
+    await '^4\. ' 20
     # strict mode of the parent, not of the child: the last call of prctl
     local deadline=$((SECONDS + 10))
     until [ "$(calls 'SECCOMP_MODE_STRICT')" -eq 2 ]; do
