@@ -311,12 +311,12 @@ change_program() {
             "echoes each; $waited ms of waiting for a CPU"
         [ $((waited * 10)) -lt $((none + coop + defer)) ] || continue
         quiet=$((quiet + 1))
-        [ $((none * 100)) -lt $((coop * 115)) ] ||
-            [ $((none * 100)) -lt $((defer * 115)) ] || return 0
+        [ $((none * 100)) -lt $((coop * 108)) ] ||
+            [ $((none * 100)) -lt $((defer * 108)) ] || return 0
         [ "$quiet" -lt 3 ] || break
     done
     [ "$quiet" -gt 0 ] || skip 'others had the CPUs in each of 5 rounds'
-    echo 'expected: none at least 1.15 times the others'
+    echo 'expected: none at least 1.08 times the others'
     return 1
 }
 
