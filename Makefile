@@ -147,7 +147,7 @@ $(foreach goal,$(firstword $(unknown)),$(error \
 
 suite := $(chapters:%=tests/%.bats)
 
-.PHONY: doctor bench benchtest progress test check faults kernels liburings clean
+.PHONY: doctor bench benchtest progress test check faults kernels liburings syntax clean
 doctor:
 	@common/doctor
 
@@ -186,6 +186,12 @@ kernels: programs
 # gcc and by clang.
 liburings:
 	@common/liburings $(suite)
+
+# What the compiler says of the files that may use liburing; nothing is made.
+syntax: sources := $(wildcard chapters/*/*.c solutions/*.c common/*.c)
+syntax: tools-for-building
+	@printf '%s\n' $(sources) | xargs -P $(shell nproc) -n 20 \
+	    $(filter-out -MMD -MP,$(COMPILE)) $(filter-out -l% -L%,$(liburing)) -fsyntax-only
 
 clean:
 	rm -rf $(BUILD)

@@ -28,7 +28,7 @@ load helper
 @test "program: the wait that it prints is the wait there was, nearly all asleep" {
     start "$program" 0
     await_state S
-    sleep 0.3
+    nap 0.3
     visit "$port"
     ended
     [[ $output =~ waited\ ([0-9]+)\.[0-9]\ ms\ and\ used\ ([0-9]+)\. ]]
@@ -69,14 +69,17 @@ load helper
     assert_output 'hello from chapter 1'
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

@@ -27,7 +27,7 @@ load helper
 @test "program: while it waits it is on a CPU all the time" {
     start "$program" 0
     await '^2\. '
-    sleep 0.5
+    nap 0.5
     visit "$port"
     ended
     [[ $output =~ waited\ ([0-9]+)\.[0-9]\ ms\ and\ used\ ([0-9]+)\. ]]
@@ -66,14 +66,17 @@ load helper
     assert_success
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -111,7 +114,7 @@ load helper
 @test "exercise: the wait is one poll() and one or two accept()" {
     start_traced accept,accept4,poll,ppoll "$exercise" 0
     did "a visitor came after 300 ms; strace noted accept and poll"
-    sleep 0.3
+    nap 0.3
     visit "$port"
     ended
     local polls accepts
@@ -153,7 +156,7 @@ load helper
 @test "exercise: a poll() that a signal ends early is no failure" {
     start_injected poll,ppoll:error=EINTR:when=1 "$exercise" 0
     did "the first poll() failed with EINTR; then a visitor came"
-    sleep 0.1
+    nap 0.1
     run visit "$port"
     assert_output 'hello from exercise 2'
     ended

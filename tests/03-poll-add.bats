@@ -162,14 +162,17 @@ picture() {
     assert_equal "$stderr" 'poll_add: io_uring_submit took -16 of 1: EBUSY (Device or resource busy)'
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

@@ -100,6 +100,7 @@ visits_in_order() {
     assert_success
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
     # the third door would be at 65536
@@ -108,10 +109,12 @@ visits_in_order() {
     output=$stderr assert_output --partial 'too high for all the doors: 65534'
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -171,7 +174,7 @@ both_come() {
         run visit "${ports[0]}"
         echo "visitor $i"
         assert_output 'hello from door 0'
-        sleep 0.3
+        nap 0.3
     done
     ended 5
     assert_success
@@ -196,7 +199,7 @@ both_come() {
     start "$exercise" 0
     did "it was stopped and continued, as Ctrl-Z and fg do"
     kill -STOP "$pid"
-    sleep 0.1
+    nap 0.1
     kill -CONT "$pid"
     ended
     assert_success

@@ -93,6 +93,7 @@ everybody() {
     assert_success
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
     ends "$program" 65529
@@ -100,10 +101,12 @@ everybody() {
     output=$stderr assert_output --partial 'too high for all the doors: 65529'
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

@@ -26,7 +26,7 @@ need_strict_mode() {
     need_strict_mode
     start "$program" 0
     await '^4\. '
-    sleep 0.5
+    nap 0.5
     come fd "$port" || true # it may have ended by then
     ended
     [[ $output =~ peek\ ([0-9]+)\  ]]
@@ -42,9 +42,9 @@ need_strict_mode() {
     local deadline=$((SECONDS + 10))
     until [ "$(calls 'SECCOMP_MODE_STRICT')" -eq 2 ]; do
         [ "$SECONDS" -lt "$deadline" ] || fail 'it never entered strict mode'
-        sleep 0.05
+        nap 0.05
     done
-    sleep 0.3
+    nap 0.3
     come fd "$port" || true # it may have ended by then
     ended
     assert_success
@@ -100,14 +100,17 @@ need_strict_mode() {
 peeking: the child was not killed, but ended with 1'
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

@@ -10,6 +10,7 @@ load servers
     assert_line --regexp '^5\. [0-9]+ completions in [0-9]+ turns of the loop$'
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
 }
@@ -28,6 +29,7 @@ load servers
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -44,6 +46,7 @@ load servers
     survives_resets "$program"
 }
 
+# bats test_tags=crowd
 @test "program: six hundred who flood it do not keep a newcomer out" {
     serves_a_newcomer_in_a_flood "$program"
 }
@@ -62,7 +65,7 @@ load servers
     await ' 1 here now'
     echo hello >&"$fd"
     assert_equal "$(hear_line "$fd")" hello
-    assert [ "$(calls EPERM)" -ge 1 ]
+    await_call EPERM
 }
 
 @test "program: idle connections cost no CPU" {
@@ -73,14 +76,17 @@ load servers
     ends_on_sigterm "$program"
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

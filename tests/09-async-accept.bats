@@ -104,14 +104,17 @@ load servers
     assert_output 'hello from chapter 9'
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -142,7 +145,7 @@ load servers
     await_state T
     client address 4 >"$BATS_TEST_TMPDIR/client" 2>&1 3>&- &
     local clients=$!
-    sleep 0.3
+    nap 0.3
     kill -CONT "$pid"
     wait "$clients" || true
     run cat "$BATS_TEST_TMPDIR/client"
@@ -184,7 +187,7 @@ submitted() {
     await_state t
     client address 4 >"$BATS_TEST_TMPDIR/client" 2>&1 3>&- &
     local clients=$!
-    sleep 0.3
+    nap 0.3
     kill -CONT "$pid"
     wait "$clients" || true
     await_state S

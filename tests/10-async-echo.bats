@@ -22,6 +22,7 @@ load servers
     assert_output ''
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
 }
@@ -30,6 +31,7 @@ load servers
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -46,6 +48,7 @@ load servers
     survives_resets "$program"
 }
 
+# bats test_tags=crowd
 @test "program: six hundred who flood it do not keep a newcomer out" {
     serves_a_newcomer_in_a_flood "$program"
 }
@@ -66,14 +69,17 @@ load servers
     ends_on_sigterm "$program"
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

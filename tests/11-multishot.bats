@@ -74,7 +74,7 @@ crowd() {
     done
     until [ "$in" -gt 0 ] && [ "$in" -eq "$before" ]; do
         before=$in
-        sleep 0.3
+        nap 0.3
         in=$(grep -c ' a visitor on descriptor' "$out")
     done
     echo "$in of 12 visitors found a descriptor"
@@ -98,6 +98,7 @@ takes_who_waits() {
     assert_equal "$(grep -c 'EMFILE.*, the last$' "$out")" 3
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
 }
@@ -120,6 +121,7 @@ takes_who_waits() {
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -152,14 +154,17 @@ takes_who_waits() {
     ends_on_sigterm "$program"
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -197,7 +202,7 @@ asked_at_most() {
     did "it may have 12 descriptors; 30 visitors came, and stayed"
     coproc holders { client hold 30 3>&-; }
     await ' here now' 3
-    sleep 0.2
+    nap 0.2
     local used
     used=$(cpu_while 0.5)
     [ "$used" -le $((20 * patience)) ] || fail "It used $used ms of CPU time in 500 ms; expected: none, it has nothing to do."
@@ -240,7 +245,7 @@ with_five_descriptors() {
 @test "exercise: its CQ is as small as it was" {
     start_traced io_uring_setup "$exercise" 0
     did "strace noted the io_uring_setup"
-    [[ $(<"$trace") =~ cq_entries=([0-9]+) ]]
+    await_call 'cq_entries=([0-9]+).* = '
     [ "${BASH_REMATCH[1]}" = 16 ] ||
         fail "Its CQ has ${BASH_REMATCH[1]} places; expected: 16. A larger one runs full as well, only later."
 }

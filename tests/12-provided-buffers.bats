@@ -25,7 +25,7 @@ never_readers() {
     until switches=$(grep ctxt "/proc/$pid/status" | tr -cd '0-9\n') &&
         [ "$switches" = "$before" ]; do
         before=$switches
-        sleep 0.5
+        nap 0.5
     done
 }
 
@@ -171,10 +171,12 @@ never_readers() {
     done
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
 }
 
+# bats test_tags=crowd
 @test "program: 10,000 connections at once are all answered" {
     answers_10000_at_once "$program"
 }
@@ -183,6 +185,7 @@ never_readers() {
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -215,14 +218,17 @@ never_readers() {
     ends_on_sigterm "$program"
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -238,7 +244,7 @@ never_readers() {
 # all_back: when everybody has left, so must have come back every buffer. Of who
 # has come the server has said so before it answers: all must have left again.
 all_back() {
-    local deadline=$((SECONDS + 5 * patience + 1)) came left away
+    local deadline=$((SECONDS + 5 * patience + 1)) naps=0 came left away
     while :; do
         read -r came left away < <(awk '/ a visitor on / { came++ }
             / has left, / { left++; away = $NF }
@@ -279,7 +285,7 @@ $(it_said)" || return
     start "$exercise" 0
     did "4 visitors sent 5 MB each, read late and took little at a time, while 300 others reset their connection"
     client narrow 4 5000000 >"$BATS_TEST_TMPDIR/client" 2>&1 3>&- &
-    local late=$! deadline=$((SECONDS + 10 * patience))
+    local late=$! deadline=$((SECONDS + 10 * patience)) naps=0
     client reset 300
     # a server that has fallen silent is not waited for
     while kill -0 "$late" 2>/dev/null; do

@@ -10,10 +10,11 @@ patient() {
     exec "$program" "$1" "${2:-0}" 60000
 }
 
-# wait_ms N: so many milliseconds, in seconds; longer on a slow machine.
-wait_ms() {
-    local ms=$(($1 * patience))
-    printf '%d.%03d\n' $((ms / 1000)) $((ms % 1000))
+# nap_ms N: a pause of so many milliseconds; longer on a slow machine.
+nap_ms() {
+    local ms=$(($1 * patience)) seconds
+    printf -v seconds '%d.%03d' $((ms / 1000)) $((ms % 1000))
+    nap "$seconds"
 }
 
 @test "program: it echoes two visitors, and ends when they have left" {
@@ -41,7 +42,7 @@ wait_ms() {
     come fd "$port"
     local i
     for i in {1..10}; do
-        sleep "$(wait_ms 300)"
+        nap_ms 300
         echo "$i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "$i"
     done
@@ -57,7 +58,7 @@ wait_ms() {
     await ' 500 here now'
     kill -STOP "$pid"
     await_state T
-    sleep "$(wait_ms 1700)"
+    nap_ms 1700
     kill -CONT "$pid"
     ended 20
     eval "exec ${holders[1]}>&-"
@@ -87,12 +88,12 @@ wait_ms() {
     come fd "$port"
     echo 'not read' >&"$fd"
     await ' 1 here now'
-    sleep 0.1
+    nap 0.1
     # The time runs out while the program is stopped. Then the visitor leaves
     # with an echo unread, which resets the connection.
     kill -STOP "$pid"
     await_state T
-    sleep "$(wait_ms 1000)"
+    nap_ms 1000
     leave "$fd"
     kill -CONT "$pid"
     ended
@@ -125,6 +126,7 @@ cut in two: NOP 0'
     assert_line --index -1 '   LINK_TIMEOUT -22 (EINVAL: Invalid argument)'
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once patient
 }
@@ -133,6 +135,7 @@ cut in two: NOP 0'
     loses_no_byte_to_a_late_reader patient
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound patient
 }
@@ -165,6 +168,7 @@ cut in two: NOP 0'
     ends_on_sigterm patient
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
     local bad
@@ -175,10 +179,12 @@ cut in two: NOP 0'
     done
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -195,7 +201,7 @@ cut in two: NOP 0'
 # drip DESCRIPTOR: a byte every 0.2 seconds, and never the end of the line.
 drip() {
     local fd=$1
-    while printf x >&"$fd"; do sleep 0.2; done 2>/dev/null 3>&-
+    while printf x >&"$fd"; do nap 0.2; done 2>/dev/null 3>&-
 }
 
 @test "exercise: a byte now and then does not hold a place for ever" {
@@ -244,7 +250,7 @@ drip() {
         printf x >&"$dripper"
         echo "line $i" >&"$busy"
         assert_equal "$(hear_line "$busy")" "line $i"
-        sleep "$(wait_ms 200)"
+        nap_ms 200
     done
     echo "The one who dripped must be let go, and the other one stay."
     so_far
@@ -265,7 +271,7 @@ drip() {
     local piece
     for piece in 'one ' 'line ' 'in ' pieces$'\n'; do
         printf %s "$piece" >&"$fd"
-        sleep 0.2
+        nap 0.2
     done
     assert_equal "$(hear_line "$fd")" 'one line in pieces'
 }
@@ -276,7 +282,7 @@ drip() {
     come fd "$port"
     local i
     for i in {1..5}; do
-        sleep "$(wait_ms 350)"
+        nap_ms 350
         echo "line $i" >&"$fd"
         assert_equal "$(hear_line "$fd")" "line $i"
     done
@@ -286,12 +292,12 @@ drip() {
     start "$exercise" 0 0 $((1500 * patience))
     did "a visitor with 1.5 seconds for a line sent 'a', end of line, 'b', end of line, 'c' after 0.9 seconds, and the last end of line after 0.8 more"
     come fd "$port"
-    sleep "$(wait_ms 900)"
+    nap_ms 900
     printf 'a\nb\nc' >&"$fd"
     assert_equal "$(hear_line "$fd")" a
     assert_equal "$(hear_line "$fd")" b
     # the first line's time runs out, and 'c' has its own
-    sleep "$(wait_ms 800)"
+    nap_ms 800
     echo >&"$fd"
     assert_equal "$(hear_line "$fd")" c
 }

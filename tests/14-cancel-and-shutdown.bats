@@ -29,7 +29,7 @@ $(it_said)"
     client until 40 >"$BATS_TEST_TMPDIR/client" 2>&1 3>&- &
     local clients=$!
     await ' 40 here now'
-    sleep 0.5
+    nap 0.5
     kill -TERM "$pid"
     wait "$clients" || true
     ended 20
@@ -47,7 +47,7 @@ $(it_said)"
     IFS= read -r -t 20 -u "${late[0]}" line
     kill -INT "$pid"
     await '^3\. SIGINT: nobody is let in, 1 here'
-    sleep 0.3
+    nap 0.3
     assert running
     eval "exec ${late[1]}>&-"
     IFS= read -r -t 20 -u "${late[0]}" line
@@ -95,7 +95,7 @@ $(it_said)"
     await ' 100 here now'
     kill -TERM "$pid"
     await '^3\. SIGTERM'
-    sleep 0.3
+    nap 0.3
     assert running
     kill -INT "$pid"
     ended
@@ -112,7 +112,7 @@ $(it_said)"
     await ' 1 here now'
     kill -TERM "$pid"
     await '^3\. '
-    sleep 0.3
+    nap 0.3
     run come other "$port"
     assert_failure
     leave "$fd"
@@ -191,6 +191,7 @@ $(it_said)"
     assert [ $((BASH_REMATCH[1] * 100 + 10#${BASH_REMATCH[2]})) -ge 133 ]
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
     all_home
@@ -200,6 +201,7 @@ $(it_said)"
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -250,7 +252,7 @@ $(it_said)"
 
 @test "program: it leaves nothing behind, as valgrind sees it" {
     command -v valgrind >/dev/null || skip 'valgrind is not installed'
-    [ "$patience" -lt 6 ] || skip 'valgrind on an emulated machine takes too long'
+    [ "$patience" -lt 6 ] || skip 'valgrind takes too long on an emulated or a busy machine'
     [[ $(valgrind -q "$program" x 2>&1) != *debuginfo* ]] ||
         skip 'this valgrind cannot read the debug information of this compiler'
     ! sanitized "$program" || skip 'valgrind and a sanitizer do not go together'
@@ -267,14 +269,17 @@ $(it_said)"
     [[ $stderr != *'Open AF_INET'* && $stderr != *anon_inode* ]]
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }
@@ -324,11 +329,11 @@ typed() {
     echo hello >&"$one"
     await 'visitor 1 waits for news'
     # until that thread is there, and waits
-    local deadline=$((SECONDS + 5 * patience))
+    local deadline=$((SECONDS + 5 * patience)) naps=0
     until grep -qs '^iou-wrk' "/proc/$pid/task/"*/comm || [ "$SECONDS" -ge "$deadline" ]; do
         nap
     done
-    sleep "$((patience / 3)).3"
+    nap "$((patience / 3)).3"
     typed cancel 1
     await 'visitor 1: being done, it ends by itself'
     so_far
@@ -336,7 +341,7 @@ typed() {
     await 'visitor 1 has left'
     run hear "$one"
     assert_output ''
-    sleep 0.2
+    nap 0.2
     echo "'visitor 1 has left' must be printed once."
     assert_equal "$(grep -c 'visitor 1 has left' "$out")" 1
 }
@@ -350,9 +355,9 @@ typed() {
     kill -STOP "$pid"
     await_state T
     typed cancel 1
-    sleep 0.2
+    nap 0.2
     echo hello >&"$one"
-    sleep 0.2
+    nap 0.2
     kill -CONT "$pid"
     await 'visitor 1: (too late, it is done|being done)'
     so_far

@@ -9,29 +9,31 @@ descriptors() {
     ls "/proc/$pid/fd" | wc -l
 }
 
-# Which slots of the ring's table are taken, one a line: "2: socket:[1234]". The
+# taken_slots: which slots of the ring's table are taken, and at last how many. The
 # kernel leaves the table out while somebody is in the ring.
 taken_slots() {
-    local link deadline=$((SECONDS + 5))
-    for link in "/proc/$pid/fd/"*; do
-        [ "$(readlink "$link")" = 'anon_inode:[io_uring]' ] || continue
-        until grep -q '^UserFiles' "/proc/$pid/fdinfo/${link##*/}"; do
-            [ "$SECONDS" -lt "$deadline" ] || return
-            sleep 0.02
-        done
-        sed -n '/^UserFiles/,/^UserBufs/p' "/proc/$pid/fdinfo/${link##*/}" |
-            grep -E '^ +[0-9]+: ' | grep -v '<none>'
+    local fd naps=0 deadline=$((SECONDS + 5 * patience))
+    for fd in "/proc/$pid/fd/"*; do
+        [ "$(readlink "$fd")" != 'anon_inode:[io_uring]' ] || break
+    done
+    # "UserFiles:", and then a slot in a line: "    2: socket:[1234]"
+    until awk '/^[A-Z]/ { table = $1 == "UserFiles:"; found += table }
+               table && /^ / && !/<none>/ { taken++; print }
+               END { if (found) print taken + 0; else exit 1 }' \
+        "/proc/$pid/fdinfo/${fd##*/}"; do
+        [ "$SECONDS" -lt "$deadline" ] || return
+        nap
     done
 }
 
 # await_slots N: until so many are taken.
 await_slots() {
-    local deadline=$((SECONDS + 5 * patience))
-    until [ "$(taken_slots | wc -l)" -eq "$1" ]; do
+    local slots deadline=$((SECONDS + 5 * patience))
+    until slots=$(taken_slots) && [ "${slots##*$'\n'}" = "$1" ]; do
         [ "$SECONDS" -lt "$deadline" ] ||
-            fail "$(taken_slots | wc -l) slots of the table are taken; expected: $1.
+            fail "${slots##*$'\n'} slots of the table are taken; expected: $1.
 $(it_said)" || return
-        sleep 0.05
+        nap 0.05
     done
 }
 
@@ -89,10 +91,12 @@ $(it_said)" || return
     assert_output ''
 }
 
+# bats test_tags=crowd
 @test "program: 3,000 connections at once are all answered" {
     answers_3000_at_once "$program"
 }
 
+# bats test_tags=crowd
 @test "program: 10,000 connections at once are all answered" {
     answers_10000_at_once "$program"
 }
@@ -101,6 +105,7 @@ $(it_said)" || return
     loses_no_byte_to_a_late_reader "$program"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     keeps_to_its_memory_bound "$program"
 }
@@ -151,14 +156,17 @@ $(it_said)" || return
     ends_on_sigterm "$program"
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     refuses_wrong_server_command_lines "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

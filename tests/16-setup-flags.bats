@@ -78,22 +78,26 @@ ms_of_load() {
     done
 }
 
+# bats test_tags=crowd
 @test "program: defer: 3,000 connections at once are all answered" {
     with defer
     answers_3000_at_once "$server"
 }
 
+# bats test_tags=crowd
 @test "program: strict: 3,000 connections at once are all answered" {
     need_strict_mode
     with strict
     answers_3000_at_once "$server"
 }
 
+# bats test_tags=crowd
 @test "program: sqpoll: 3,000 connections at once are all answered" {
     with sqpoll
     answers_3000_at_once "$server"
 }
 
+# bats test_tags=crowd
 @test "program: defer: 10,000 connections at once are all answered" {
     with defer
     answers_10000_at_once "$server"
@@ -110,6 +114,7 @@ ms_of_load() {
     loses_no_byte_to_a_late_reader "$server"
 }
 
+# bats test_tags=crowd
 @test "program: its memory stays under the bound that it states" {
     with defer
     keeps_to_its_memory_bound "$server"
@@ -158,13 +163,14 @@ ms_of_load() {
     survives_stop_and_continue "$server"
 }
 
+# bats test_tags=crowd
 @test "program: 300 visitors who do not read cost nobody else anything" {
     # more of them than there are buffers at the start
     start "$program" 0 0 defer
     client late 300 400000 >"$BATS_TEST_TMPDIR/client" 3>&- &
     local clients=$!
     await ' 300 here now'
-    sleep 0.3
+    nap 0.3
     still_serves
     wait "$clients"
     run cat "$BATS_TEST_TMPDIR/client"
@@ -185,7 +191,7 @@ ms_of_load() {
     start "$program" 0 0 sqpoll
     coproc holders { client hold 10 3>&-; }
     await ' 10 here now'
-    sleep 0.5
+    nap 0.5
     local used
     used=$(cpu_while 0.5)
     echo "it used $used ms of CPU time in 500 ms"
@@ -264,7 +270,7 @@ change_program() {
         /ask_for_visitor/d; /ring_submit/d; /sq_ready/d; /^        ;/d }'
     start "$changed" 0 1 strict
     await '^3\. '
-    sleep 1
+    nap 1
     ! running || skip 'here the kernel thread was awake at once'
     ended
     assert_equal "$status" 1
@@ -276,15 +282,15 @@ change_program() {
     change_program 's/SILENCE_MS = [^}]*}/SILENCE_MS = 500 }/'
     start "$changed" 0 2 strict
     await '^3\. '
-    sleep 1.2
+    nap 0.7
     come fd "$port"
     echo one >&"$fd"
     assert_equal "$(hear_line "$fd")" one
-    sleep 1.2
+    nap 0.7
     echo two >&"$fd"
     assert_equal "$(hear_line "$fd")" two
     leave "$fd"
-    sleep 1.2
+    nap 0.7
     still_serves
     ended
     assert_success
@@ -320,6 +326,7 @@ change_program() {
     return 1
 }
 
+# bats test_tags=command_line
 @test "program: wrong command lines get the usage" {
     with ''
     local bad
@@ -344,10 +351,12 @@ change_program() {
     output=$stderr assert_output --partial 'too many arguments'
 }
 
+# bats test_tags=command_line
 @test "program: a port in use is named, with what to do" {
     explains_port_in_use "$program"
 }
 
+# bats test_tags=command_line
 @test "program: a port for root only is named, with what to do" {
     explains_privileged_port "$program"
 }

@@ -31,7 +31,8 @@
 //
 // One line on standard output says what happened, and exit 0 that every byte
 // came back; otherwise the first fault is named on standard error, exit 1.
-// Gives up after 30 seconds without progress.
+// Gives up after 30 seconds without progress; and is ended by SIGALRM after a
+// minute, or PATIENCE minutes where the environment says so.
 #include "rlimit.h"
 #include "say.h"
 
@@ -477,6 +478,9 @@ int main(int argc, char **argv)
     size_t n = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     size_t bytes = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
     uint16_t port = argc > 1 ? (uint16_t)strtoul(argv[1], NULL, 10) : 0;
+
+    const char *patience = getenv("PATIENCE");
+    alarm(60 * (patience ? (unsigned)strtoul(patience, NULL, 10) : 1));
 
     if (argc == 5 && strcmp(how, "echo") == 0)
         echo(port, n, bytes, false);
