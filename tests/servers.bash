@@ -139,12 +139,14 @@ answers_who_hangs_up_their_side() {
 
 # Six hundred who send and send do not keep another from being served.
 serves_a_newcomer_in_a_flood() {
-    # an emulated machine needs as long for less
-    local size=$((patience < 6 ? 700000 : 150000))
+    # an emulated machine needs as long for less, and may have sent the first of
+    # them home before it lets the last one in
+    local size=700000 many=600
+    [ "$patience" -lt 6 ] || size=150000 many='[3-6][0-9][0-9]'
     start "$@" 0
     client echo 600 "$size" >"$BATS_TEST_TMPDIR/flood" 2>&1 3>&- &
     local flood=$!
-    await ' 600 here now'
+    await " $many here now"
     run client echo 1 1000
     assert_output '1 visitors, 1000 bytes each: every byte came back'
     # the flood went on meanwhile, and it gets its bytes too
